@@ -1,0 +1,132 @@
+import type { AuditEvent } from '../types.ts';
+
+/** What one session did. */
+export interface Usage {
+  allowed: number;
+  denied: number;
+  /** Credentials put on the wire. */
+  injected: number;
+  /** Secrets removed from responses. */
+  scrubbed: number;
+}
+
+/** Values that are read when they are asked for. */
+export interface Gauges {
+  sessions: number;
+  auditHealthy: boolean;
+  auditLost: number;
+}
+
+/** Upper bounds, in seconds. */
+const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const;
+/** Sessions of which the usage is kept; the oldest go first. */
+const SESSION_LIMIT = 10_000;
+
+/** The gate's counters: one `observe` per audit event. Label values come from tables and the configuration only. */
+export class Metrics {
+  /** Tunnels open now. */
+  tunnels = 0;
+  readonly #startedAt = Date.now();
+  /** verdict → reason, or the empty text → count */
+  readonly #requests = new Map<string, Map<string, number>>();
+  /** vault → fetches that gave a secret, and that did not */
+  readonly #fetches = new Map<string, { done: number; failed: number }>();
+  readonly #usage = new Map<string, Usage>();
+  readonly #durations = new Array<number>(BUCKETS.length + 1).fill(0);
+  #seconds = 0;
+  #injected = 0;
+  #scrubbed = 0;
+  #stubsSeen = 0;
+  #bytesIn = 0;
+  #bytesOut = 0;
+
+  observe(event: AuditEvent): void {
+    let reasons = this.#requests.get(event.verdict);
+    if (!reasons) this.#requests.set(event.verdict, (reasons = new Map()));
+    const reason = event.reason ?? '';
+    reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+    const seconds = event.duration_ms / 1000;
+    let bucket = 0;
+    while (bucket < BUCKETS.length && seconds > (BUCKETS[bucket] as number)) bucket++;
+    this.#durations[bucket] = (this.#durations[bucket] as number) + 1;
+    this.#seconds += seconds;
+    this.#injected += event.injected.length;
+    this.#scrubbed += event.scrubbed;
+    this.#stubsSeen += event.stubs_seen;
+    this.#bytesIn += event.bytes_in;
+    this.#bytesOut += event.bytes_out;
+    if (event.session !== null) this.#observeSession(event.session, event);
+  }
+
+  /** A credential was asked of a vault. */
+  fetched(vault: string, done: boolean): void {
+    let fetches = this.#fetches.get(vault);
+    if (!fetches) this.#fetches.set(vault, (fetches = { done: 0, failed: 0 }));
+    if (done) fetches.done++;
+    else fetches.failed++;
+  }
+
+  usage(session: string): Readonly<Usage> {
+    return this.#usage.get(session) ?? { allowed: 0, denied: 0, injected: 0, scrubbed: 0 };
+  }
+
+  /** Prometheus text format, version 0.0.4. */
+  text(gauges: Gauges): string {
+    const requests = [...this.#requests].flatMap(([verdict, reasons]) =>
+      [...reasons].map(([reason, n]): Sample => [`{verdict="${verdict}",reason="${reason}"}`, n]),
+    );
+    const fetches = [...this.#fetches].flatMap(([vault, n]): Sample[] => [
+      [`{vault="${vault}",result="done"}`, n.done],
+      [`{vault="${vault}",result="failed"}`, n.failed],
+    ]);
+    return [
+      family('stubgate_requests_total', 'counter', 'Requests and refused tunnels', requests),
+      this.#histogram(),
+      family('stubgate_tunnels_open', 'gauge', 'Tunnels open now', [['', this.tunnels]]),
+      family('stubgate_sessions', 'gauge', 'Sessions alive', [['', gauges.sessions]]),
+      family('stubgate_injected_total', 'counter', 'Credentials put on the wire', [['', this.#injected]]),
+      family('stubgate_scrubbed_total', 'counter', 'Secrets removed from responses', [['', this.#scrubbed]]),
+      family('stubgate_stubs_seen_total', 'counter', 'Stubs seen in requests', [['', this.#stubsSeen]]),
+      family('stubgate_request_bytes_total', 'counter', 'Bytes from sandboxes', [['', this.#bytesIn]]),
+      family('stubgate_response_bytes_total', 'counter', 'Bytes to sandboxes', [['', this.#bytesOut]]),
+      family('stubgate_vault_fetches_total', 'counter', 'Credentials asked of a vault', fetches),
+      family('stubgate_audit_healthy', 'gauge', '1 if the audit can be written', [
+        ['', Number(gauges.auditHealthy)],
+      ]),
+      family('stubgate_audit_lost_total', 'counter', 'Audit events given up', [['', gauges.auditLost]]),
+      family('stubgate_start_time_seconds', 'gauge', 'Unix time of the start', [
+        ['', this.#startedAt / 1000],
+      ]),
+    ].join('');
+  }
+
+  #observeSession(session: string, event: AuditEvent): void {
+    let usage = this.#usage.get(session);
+    if (!usage) {
+      this.#usage.set(session, (usage = { allowed: 0, denied: 0, injected: 0, scrubbed: 0 }));
+      if (this.#usage.size > SESSION_LIMIT) this.#usage.delete(this.#usage.keys().next().value as string);
+    }
+    if (event.verdict === 'deny') usage.denied++;
+    else usage.allowed++;
+    usage.injected += event.injected.length;
+    usage.scrubbed += event.scrubbed;
+  }
+
+  #histogram(): string {
+    let count = 0;
+    const samples = this.#durations.map((n, i): Sample => {
+      count += n;
+      return [`_bucket{le="${BUCKETS[i] ?? '+Inf'}"}`, count];
+    });
+    samples.push(['_sum', this.#seconds], ['_count', count]);
+    return family('stubgate_request_duration_seconds', 'histogram', 'Time to the last byte', samples);
+  }
+}
+
+/** What follows the family's name, and the value. */
+type Sample = [suffix: string, value: number];
+
+function family(name: string, type: string, help: string, samples: readonly Sample[]): string {
+  const lines = samples.map(([suffix, value]) => `${name}${suffix} ${value}\n`);
+  return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}
