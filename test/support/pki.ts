@@ -1,0 +1,99 @@
+import 'reflect-metadata';
+import { webcrypto, X509Certificate } from 'node:crypto';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { isIP } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import * as x509 from '@peculiar/x509';
+
+x509.cryptoProvider.set(webcrypto);
+
+const P256 = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const DAY = 86_400_000;
+
+/** PEM texts, as `tls.createServer` takes them. */
+export interface ServerIdentity {
+  readonly key: string;
+  readonly cert: string;
+}
+
+export interface IssueOptions {
+  notBefore?: Date;
+  notAfter?: Date;
+}
+
+/** A certificate authority of the test's own, independent of `src/intercept`. */
+export interface TestCa {
+  /** PEM of the root. */
+  readonly cert: string;
+  /** Path of a file that holds `cert`. */
+  readonly file: string;
+  /** A server certificate for DNS names and IP addresses. */
+  issue(hosts: readonly string[], options?: IssueOptions): Promise<ServerIdentity>;
+}
+
+async function keyPem(key: webcrypto.CryptoKey): Promise<string> {
+  const der = await webcrypto.subtle.exportKey('pkcs8', key);
+  return x509.PemConverter.encode(der, 'PRIVATE KEY');
+}
+
+const serial = (): string => Buffer.from(webcrypto.getRandomValues(new Uint8Array(8))).toString('hex');
+
+export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
+  const keys = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
+  const root = await x509.X509CertificateGenerator.createSelfSigned({
+    serialNumber: serial(),
+    name: `CN=${name}`,
+    notBefore: new Date(Date.now() - DAY),
+    notAfter: new Date(Date.now() + 30 * DAY),
+    signingAlgorithm: P256,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+    ],
+  });
+  const cert = root.toString('pem');
+  const file = join(mkdtempSync(join(tmpdir(), 'stubgate-ca-')), 'ca.pem');
+  writeFileSync(file, `${cert}\n`);
+
+  async function issue(hosts: readonly string[], options: IssueOptions = {}): Promise<ServerIdentity> {
+    const leaf = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
+    const made = await x509.X509CertificateGenerator.create({
+      serialNumber: serial(),
+      subject: `CN=${hosts[0]}`,
+      issuer: root.subject,
+      notBefore: options.notBefore ?? new Date(Date.now() - DAY),
+      notAfter: options.notAfter ?? new Date(Date.now() + DAY),
+      signingAlgorithm: P256,
+      publicKey: leaf.publicKey,
+      signingKey: keys.privateKey,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+        new x509.SubjectAlternativeNameExtension(
+          hosts.map(host => ({ type: isIP(host) ? 'ip' : 'dns', value: host })),
+        ),
+        await x509.SubjectKeyIdentifierExtension.create(leaf.publicKey),
+        await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey),
+      ],
+    });
+    return { key: await keyPem(leaf.privateKey), cert: made.toString('pem') };
+  }
+  return { cert, file, issue };
+}
+
+let shared: Promise<TestCa> | undefined;
+
+/** One CA per test process: every stand-in is signed by it, and every test gate trusts it. */
+export function testCa(): Promise<TestCa> {
+  shared ??= createCa();
+  return shared;
+}
+
+/** Subject of the certificate that signed a peer's certificate. */
+export function issuerOf(der: Buffer): string {
+  return new X509Certificate(der).issuer;
+}
