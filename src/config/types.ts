@@ -1,0 +1,122 @@
+import type { Cidr } from '../policy/address.ts';
+import type { Table, RuleSpec } from '../policy/table.ts';
+import type { CanonicalHost, SecretRef, Vault } from '../types.ts';
+import type { Problem } from './problems.ts';
+
+/** A loaded configuration: checked, with defaults filled in, all paths absolute. Times in ms, sizes in bytes. */
+export interface Config {
+  /** Absolute path of the file. */
+  readonly file: string;
+  readonly version: 1;
+  readonly listen: { readonly proxy: ListenAddress; readonly admin: ListenAddress };
+  readonly ca: CaFiles;
+  readonly state: 'memory';
+  readonly audit: { readonly file: string };
+  /** By name; `env` and `file` are always there. */
+  readonly vaults: ReadonlyMap<string, VaultEntry>;
+  readonly credentials: ReadonlyMap<string, Credential>;
+  readonly rules: readonly RuleSpec[];
+  /** By name; without `profiles` in the file there is one, `default`, with every rule. */
+  readonly profiles: ReadonlyMap<string, ProfileEntry>;
+  readonly upstream: UpstreamOptions;
+  readonly limits: Limits;
+  /** What is valid but probably not meant. */
+  readonly warnings: readonly Problem[];
+}
+
+/** A TCP address, or a Unix socket. */
+export type ListenAddress =
+  | { readonly host: string; readonly port: number; readonly path?: never }
+  | { readonly path: string; readonly host?: never; readonly port?: never };
+
+/** Where the CA lives. With `cert` and `key` the operator brings one; otherwise it is created in `dir`. */
+export interface CaFiles {
+  readonly dir: string;
+  readonly cert?: string;
+  readonly key?: string;
+}
+
+export interface VaultEntry {
+  readonly type: string;
+  /** The vault's own keys, checked against the schema of its type. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+export interface Credential {
+  readonly name: string;
+  readonly ref: SecretRef;
+  /** How long a value that was read may be used. */
+  readonly ttlMs: number;
+  readonly stub: {
+    /** Environment variable in which a sandbox finds the stub. */
+    readonly env?: string;
+    readonly shape: string;
+  };
+}
+
+export interface ProfileEntry {
+  readonly name: string;
+  /** Names in `rules`, in the order of the table. */
+  readonly rules: readonly string[];
+  /** Longest life of a session. */
+  readonly ttlMs: number;
+}
+
+export interface UpstreamOptions {
+  /** PEM file, added to the system's trust. */
+  readonly caFile?: string;
+  /** Where a host is dialled instead of asking DNS; permits that address. Without `port` the one that was asked for. */
+  readonly resolve: ReadonlyMap<CanonicalHost, ResolvedTo>;
+  readonly allowPrivate: readonly Cidr[];
+  /** Parent proxy. */
+  readonly proxy?: ParentProxy;
+}
+
+export interface ResolvedTo {
+  /** IP address, without brackets. */
+  readonly address: string;
+  readonly port?: number;
+}
+
+export interface ParentProxy {
+  readonly scheme: 'http' | 'https';
+  readonly host: CanonicalHost;
+  readonly port: number;
+}
+
+export interface Limits {
+  /** Request head. */
+  readonly headBytes: number;
+  /** Request target. */
+  readonly uriBytes: number;
+  /** Fields in a head. */
+  readonly headers: number;
+  /** From the first byte of a head to its last. */
+  readonly headTimeMs: number;
+  /** A connection between two requests. */
+  readonly idleMs: number;
+  /** Between two pieces of a body, either way. */
+  readonly bodyIdleMs: number;
+  /** From the end of a request to the upstream's response head. */
+  readonly responseTimeMs: number;
+  /** Open tunnels of one session. */
+  readonly tunnels: number;
+  /** Open tunnels of one session that exist only to let a client read its refusal. */
+  readonly deniedTunnels: number;
+  /** What running requests get at shutdown. */
+  readonly drainMs: number;
+}
+
+/** A configuration made ready to serve; swapped whole at a reload. */
+export interface Compiled {
+  readonly config: Config;
+  readonly profiles: ReadonlyMap<string, Profile>;
+  readonly credentials: ReadonlyMap<string, Credential>;
+  readonly vaults: ReadonlyMap<string, Vault>;
+}
+
+export interface Profile extends ProfileEntry {
+  readonly table: Table;
+  /** Names of all credentials that the rules may inject. */
+  readonly credentials: readonly string[];
+}
