@@ -51,8 +51,11 @@ export async function startBulk(host: string): Promise<BulkUpstream> {
     response.writeHead(200, { 'content-type': 'application/octet-stream', ...length });
     const source = pieces(total);
     const push = (): void => {
-      for (const piece of source) if (!response.write(piece)) return void response.once('drain', push);
-      response.end();
+      for (;;) {
+        const piece = source.next();
+        if (piece.done === true) return void response.end();
+        if (!response.write(piece.value)) return void response.once('drain', push);
+      }
     };
     push();
   });
