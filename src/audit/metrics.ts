@@ -32,7 +32,7 @@ export class Metrics {
   /** vault → fetches that gave a secret, and that did not */
   readonly #fetches = new Map<string, { done: number; failed: number }>();
   readonly #usage = new Map<string, Usage>();
-  readonly #durations = new Array<number>(BUCKETS.length + 1).fill(0);
+  readonly #durations = Array.from({ length: BUCKETS.length + 1 }, () => 0);
   #seconds = 0;
   #injected = 0;
   #scrubbed = 0;

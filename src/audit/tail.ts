@@ -105,40 +105,30 @@ class AppendedLines {
 
 /** One event for a person to read. A line that is not an event is shown as it stands, marked. */
 export function formatAuditLine(line: string, colour: boolean): string {
-  let event: AuditEvent;
   try {
-    event = JSON.parse(line) as AuditEvent;
-    if (typeof event.time !== 'string') throw new TypeError('not an event');
+    const event = JSON.parse(line) as AuditEvent;
+    const verdict = printable(event.verdict);
+    const code = event.verdict === 'deny' ? 31 : event.verdict === 'tunnel' ? 33 : 32;
+    const mark = colour ? `\x1b[${code}m${verdict}\x1b[0m` : verdict;
+    return `${printable(event.time)} ${mark} ${printable(summary(event))}`;
   } catch {
-    return printable(`?? ${line}`);
+    return `?? ${printable(line)}`;
   }
-  const mark = event.verdict === 'deny' ? 31 : event.verdict === 'tunnel' ? 33 : 32;
-  const verdict = colour ? `\x1b[${mark}m${printable(event.verdict)}\x1b[0m` : printable(event.verdict);
-  return [
-    printable(event.time),
-    verdict,
-    event.status,
-    printable(
-      `${event.method ?? 'CONNECT'} ${event.scheme ?? ''}://${event.host ?? '?'}:${event.port ?? '?'}${event.path ?? ''}`,
-    ),
-    ...details(event).map(printable),
-  ].join(' ');
 }
 
-function details(event: AuditEvent): string[] {
-  const injected = event.injected.map(i => `${i.credential}→${i.placement}`).join(',');
+function summary(event: AuditEvent): string {
+  const url = `${event.scheme ?? ''}://${event.host ?? '?'}:${event.port ?? '?'}${event.path ?? ''}`;
   const pairs: [string, string | number | null][] = [
     ['rule', event.rule],
     ['reason', event.reason],
-    ['injected', injected],
+    ['injected', event.injected.map(i => `${i.credential}→${i.placement}`).join(',')],
     ['scrubbed', event.scrubbed],
     ['session', event.session],
     ['sub', event.sub],
     ['ms', event.duration_ms],
   ];
-  return pairs
-    .filter(([, value]) => value !== null && value !== '' && value !== 0)
-    .map(([k, v]) => `${k}=${v}`);
+  const told = pairs.filter(([, value]) => value !== null && value !== '' && value !== 0);
+  return [event.status, event.method ?? 'CONNECT', url, ...told.map(([k, v]) => `${k}=${v}`)].join(' ');
 }
 
 /** Controls and marks of direction, which could change what a terminal shows, as escapes. */
