@@ -13,18 +13,17 @@ export interface Plugin<Options, Built> {
   readonly build: (options: Options) => Built;
 }
 
-/** Keeps the options' type tied between `schema` and `build`. */
-export function define<Options, Built>(plugin: Plugin<Options, Built>): Plugin<Options, Built> {
-  return plugin;
+/** Ties the options' type between `schema` and `build`, then forgets it: `schema` checks a value before `build` sees it. */
+export function define<Options, Built>(plugin: Plugin<Options, Built>): Plugin<unknown, Built> {
+  return plugin as unknown as Plugin<unknown, Built>;
 }
 
 /** The registered plug-ins of one room, by type. */
 export class Registry<Built> {
-  // The options' type differs per plug-in; `schema` has checked a value before `build` sees it.
   readonly #plugins: ReadonlyMap<string, Plugin<unknown, Built>>;
 
-  constructor(plugins: readonly Plugin<never, Built>[]) {
-    this.#plugins = new Map(plugins.map(p => [p.type, p as unknown as Plugin<unknown, Built>]));
+  constructor(plugins: readonly Plugin<unknown, Built>[]) {
+    this.#plugins = new Map(plugins.map(plugin => [plugin.type, plugin]));
   }
 
   get types(): string[] {

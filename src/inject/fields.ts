@@ -1,0 +1,48 @@
+import type { OutboundHead } from '../types.ts';
+import type { Secret } from '../secret.ts';
+
+/** Values of the header fields called `name` (lower case) that hold no secret yet, in wire order. */
+export function fieldValues(out: OutboundHead, name: string): string[] {
+  const values: string[] = [];
+  const { headers } = out;
+  for (let i = 0; i < headers.length; i += 2) {
+    const value = headers[i + 1];
+    if (typeof value === 'string' && isNamed(headers[i], name)) values.push(value);
+  }
+  return values;
+}
+
+/** Sets the field `name` to one value: the first one keeps its place and its spelling, further ones are removed. */
+export function setField(out: OutboundHead, name: string, value: string | Secret): void {
+  const { headers } = out;
+  const wanted = name.toLowerCase();
+  let kept = 0;
+  let isSet = false;
+  for (let i = 0; i < headers.length; i += 2) {
+    const field = headers[i] as string;
+    const matches = isNamed(field, wanted);
+    if (matches && isSet) continue;
+    headers[kept++] = field;
+    headers[kept++] = matches ? value : (headers[i + 1] as string | Secret);
+    isSet ||= matches;
+  }
+  headers.length = kept;
+  if (!isSet) headers.push(name, value);
+}
+
+/** Removes every field called `name`. */
+export function removeField(out: OutboundHead, name: string): void {
+  const { headers } = out;
+  const wanted = name.toLowerCase();
+  let kept = 0;
+  for (let i = 0; i < headers.length; i += 2) {
+    if (isNamed(headers[i], wanted)) continue;
+    headers[kept++] = headers[i] as string;
+    headers[kept++] = headers[i + 1] as string | Secret;
+  }
+  headers.length = kept;
+}
+
+function isNamed(field: string | Secret | undefined, lowerCase: string): boolean {
+  return typeof field === 'string' && field.length === lowerCase.length && field.toLowerCase() === lowerCase;
+}
