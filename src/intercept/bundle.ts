@@ -1,0 +1,14 @@
+import { getCACertificates, rootCertificates } from 'node:tls';
+import type { Authority } from './ca.ts';
+import { readPublic } from './private-file.ts';
+
+/**
+ * What a sandbox trusts, PEM: the system's roots for what is tunnelled, those of `extraCaFile` (`upstream.ca_file`),
+ * and the gate's own. For a client that reaches nothing but intercepted hosts `authority.rootPem` is enough.
+ */
+export function caBundle(authority: Authority, extraCaFile?: string): string {
+  const system = getCACertificates('system');
+  const roots = system.length > 0 ? system : rootCertificates;
+  const extra = extraCaFile === undefined ? [] : [readPublic(extraCaFile, 'upstream.ca_file')];
+  return [authority.rootPem, ...extra, ...roots].map(text => `${text.trim()}\n`).join('');
+}

@@ -1,0 +1,39 @@
+import type { Socket } from 'node:net';
+import { type SecureContext, TLSSocket } from 'node:tls';
+
+export interface InterceptOptions {
+  /** Time for the whole handshake, ms. */
+  readonly handshakeMs: number;
+}
+
+const ALPN = ['http/1.1'];
+
+/**
+ * The server's end of TLS on a client's socket; bytes that were read too early may have been put back with `unshift`.
+ * Rejects, with the socket destroyed, when the handshake fails or takes too long. `servername` is the client's SNI, or
+ * false. Nothing is read before the caller listens.
+ */
+export function interceptTls(
+  socket: Socket,
+  secureContext: SecureContext,
+  { handshakeMs }: InterceptOptions,
+): Promise<TLSSocket> {
+  const tls = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ALPN });
+  return new Promise((resolve, reject) => {
+    let cause = new Error('the client left during the TLS handshake');
+    const timer = setTimeout(() => tls.destroy(new Error('the TLS handshake took too long')), handshakeMs);
+    // Without a tls.Server the socket reports its errors here, and leaves it to us to act on them.
+    tls.on('_tlsError', (error: Error) => {
+      cause = error;
+      tls.destroy();
+    });
+    tls.once('close', () => {
+      clearTimeout(timer);
+      reject(cause);
+    });
+    tls.once('secure', () => {
+      clearTimeout(timer);
+      resolve(tls);
+    });
+  });
+}
