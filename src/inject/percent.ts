@@ -1,7 +1,21 @@
-/** One round of percent-decoding to latin1; what is not `%` and two hex digits stays as it is. */
+/** One round of percent-decoding to latin1; what is not `%` and two hexadecimal digits stays as it is. */
 export function percentDecode(text: string): string {
-  if (!text.includes('%')) return text;
-  return text.replace(/%[0-9A-Fa-f]{2}/g, triplet =>
-    String.fromCharCode(Number.parseInt(triplet.slice(1), 16)),
-  );
+  let decoded = '';
+  let from = 0;
+  for (let at = text.indexOf('%'); at >= 0; at = text.indexOf('%', at + 1)) {
+    const high = digit(text.charCodeAt(at + 1));
+    const low = digit(text.charCodeAt(at + 2));
+    if (high < 0 || low < 0) continue;
+    decoded += text.slice(from, at) + String.fromCharCode(high * 16 + low);
+    from = at + 3;
+    at += 2;
+  }
+  return from === 0 ? text : decoded + text.slice(from);
+}
+
+/** Value of a hexadecimal digit; -1 for anything else. */
+function digit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const letter = code | 0x20;
+  return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
 }

@@ -1,0 +1,103 @@
+import { Refusal } from '../errors.ts';
+import type { Secret } from '../secret.ts';
+import type { Injection, OutboundHead, RequestHead, Rule, Session } from '../types.ts';
+import type { StubKey } from './stub.ts';
+
+/** One credential that will be written: in the place of `stub`, or at the place if none stands there. */
+export interface Step {
+  readonly injection: Injection;
+  readonly stub: string | undefined;
+}
+
+/** What a request will carry, known before any credential is fetched. */
+export interface Plan {
+  readonly steps: readonly Step[];
+  /** Stubs that stand where they belong. */
+  readonly swapped: number;
+}
+
+export interface Swap {
+  readonly credential: string;
+  /** The placement's type, such as `bearer`. */
+  readonly placement: string;
+  /** Such as `header authorization`. */
+  readonly at: string;
+  readonly version: string | undefined;
+  /** The exact text sent, to be scrubbed. */
+  readonly wire: Secret;
+}
+
+const NOTHING: Plan = { steps: [], swapped: 0 };
+
+/**
+ * Decides what is written where; changes nothing. Throws stub_misplaced, stub_missing or foreign_credential.
+ * A request that passes is still to be checked with `misplaced`.
+ */
+export function plan(out: OutboundHead, rule: Rule, session: Session, key: StubKey): Plan {
+  if (rule.injections.length === 0) return NOTHING;
+  const steps: Step[] = [];
+  let swapped = 0;
+  for (const slot of slotsOf(rule)) {
+    const step = planSlot(slot, out, session, key);
+    if (slot.some(injection => injection.required && injection !== step?.injection)) {
+      throw new Refusal('stub_missing');
+    }
+    if (!step) continue;
+    steps.push(step);
+    if (step.stub !== undefined) swapped++;
+  }
+  return { steps, swapped };
+}
+
+/**
+ * Whether a stub stands in the head, as the client sent it, anywhere but at the places of the plan: each of those
+ * holds one, so every further one, a second copy at the same place included, is where it does not belong.
+ */
+export function misplaced(head: RequestHead, planned: Plan, key: StubKey): boolean {
+  return key.count(head.bytes.toString('latin1')) !== planned.swapped;
+}
+
+/** Carries the plan out. `secrets` gives the credential's current value. */
+export function apply(out: OutboundHead, planned: Plan, secrets: (credential: string) => Secret): Swap[] {
+  return planned.steps.map(({ injection, stub }) => {
+    const { credential, placement } = injection;
+    const secret = secrets(credential);
+    const { at, wire } = placement.inject(out, stub, secret);
+    return { credential, placement: placement.type, at, version: secret.version, wire };
+  });
+}
+
+/** The injections that compete for one place: at most one of them is carried out. */
+function planSlot(
+  slot: readonly Injection[],
+  out: OutboundHead,
+  session: Session,
+  key: StubKey,
+): Step | undefined {
+  const standing: string[] = [];
+  for (const injection of slot) {
+    const stub = session.stubs.get(injection.credential);
+    const texts = injection.placement.find(out);
+    if (stub !== undefined && texts.includes(stub)) return { injection, stub };
+    standing.push(...texts);
+  }
+  if (standing.some(text => key.count(text) > 0)) throw new Refusal('stub_misplaced');
+  const always = slot.find(injection => injection.when === 'always');
+  if (always) return { injection: always, stub: undefined };
+  if (standing.length > 0 && slot.some(injection => injection.foreign === 'refuse')) {
+    throw new Refusal('foreign_credential');
+  }
+  return undefined;
+}
+
+const slots = new WeakMap<Rule, readonly (readonly Injection[])[]>();
+
+/** A rule's injections by place, in its order; grouped once. */
+function slotsOf(rule: Rule): readonly (readonly Injection[])[] {
+  let grouped = slots.get(rule);
+  if (!grouped) {
+    grouped = [...Map.groupBy(rule.injections, injection => injection.placement.slot).values()];
+    slots.set(rule, grouped);
+  }
+  return grouped;
+}
