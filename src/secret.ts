@@ -30,6 +30,11 @@ export class Secret {
     return new Secret(this.name, value, this.version);
   }
 
+  /** The same value under another name. */
+  named(name: string): Secret {
+    return new Secret(name, this.#value, this.version);
+  }
+
   /** Whether both hold the same text, without showing either. */
   equals(other: Secret): boolean {
     return this.#value === other.#value;
