@@ -1,0 +1,95 @@
+import type { Session } from '../types.ts';
+import { type NewSession, newSession, SessionError, type SessionOptions } from './session.ts';
+
+const MAX_SESSIONS = 100_000;
+/** How long an ended session is remembered, so that its client reads why it is refused. */
+const REMEMBER_MS = 3_600_000;
+
+export interface MemorySessionsOptions {
+  /** Live sessions, and as many ended ones; 100,000. */
+  readonly max?: number;
+  /** ms since the epoch. */
+  readonly now?: () => number;
+}
+
+/** The sessions of one instance. A session ends once: revoked, or expired by the next sweep. */
+export class MemorySessions {
+  readonly #live = new Map<string, Session>();
+  /** In the order in which they ended. */
+  readonly #ended = new Map<string, Session>();
+  readonly #byToken = new Map<string, Session>();
+  readonly #listeners = new Set<(session: Session) => void>();
+  readonly #max: number;
+  readonly #now: () => number;
+
+  constructor(options: MemorySessionsOptions = {}) {
+    this.#max = options.max ?? MAX_SESSIONS;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** Throws SessionError. */
+  create(options: SessionOptions): NewSession {
+    if (this.#live.size >= this.#max) {
+      throw new SessionError(
+        'full',
+        `${this.#max} sessions are live; revoke some, or give them a shorter ttl`,
+      );
+    }
+    const created = newSession(options, this.#now());
+    this.#live.set(created.session.session, created.session);
+    this.#byToken.set(created.session.tokenHash, created.session);
+    return created;
+  }
+
+  /** The session of a token, live or lately ended. `tokenHash`: lower-case hex SHA-256. */
+  byToken(tokenHash: string): Session | undefined {
+    return this.#byToken.get(tokenHash);
+  }
+
+  /** Live or lately ended. */
+  get(id: string): Session | undefined {
+    return this.#live.get(id) ?? this.#ended.get(id);
+  }
+
+  /** Ended ones first. */
+  list(): Session[] {
+    return [...this.#ended.values(), ...this.#live.values()];
+  }
+
+  /** False if there is no such session, or it has ended before. */
+  revoke(id: string): boolean {
+    const session = this.#live.get(id);
+    if (!session) return false;
+    session.revokedAt = this.#now();
+    this.#end(session);
+    return true;
+  }
+
+  /** Tells of every session that ends, revoked (`revokedAt` is set) or expired; returns what stops that. */
+  onEnd(listener: (session: Session) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Ends what has expired and forgets what ended long ago; to be called every second. */
+  sweep(now: number): void {
+    for (const session of this.#live.values()) if (now >= session.expiresAt) this.#end(session);
+    for (const session of this.#ended.values()) {
+      if (now < (session.revokedAt ?? session.expiresAt) + REMEMBER_MS) break;
+      this.#forget(session);
+    }
+  }
+
+  #end(session: Session): void {
+    this.#live.delete(session.session);
+    this.#ended.set(session.session, session);
+    const [oldest] = this.#ended.values();
+    if (oldest && this.#ended.size > this.#max) this.#forget(oldest);
+    for (const listener of this.#listeners) listener(session);
+  }
+
+  #forget(session: Session): void {
+    this.#ended.delete(session.session);
+    this.#byToken.delete(session.tokenHash);
+  }
+}
