@@ -88,7 +88,7 @@ export class SecretCache {
 
   /** Fetches what is not fresh; settles when all have an answer, never rejects. */
   async prefetch(names: Iterable<string>): Promise<void> {
-    await Promise.allSettled([...names].map(name => this.get(name)));
+    await Promise.allSettled([...names].map(async name => this.get(name)));
   }
 
   /** Values to be removed from responses: the current ones, and those replaced within the last hour. Fetches nothing. */
