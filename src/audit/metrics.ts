@@ -12,6 +12,7 @@ export interface Usage {
 
 /** Values that are read when they are asked for. */
 export interface Gauges {
+  tunnels: number;
   sessions: number;
   auditHealthy: boolean;
   auditLost: number;
@@ -24,8 +25,6 @@ const SESSION_LIMIT = 10_000;
 
 /** The gate's counters: one `observe` per audit event. Label values come from tables and the configuration only. */
 export class Metrics {
-  /** Tunnels open now. */
-  tunnels = 0;
   readonly #startedAt = Date.now();
   /** verdict → reason, or the empty text → count */
   readonly #requests = new Map<string, Map<string, number>>();
@@ -82,7 +81,7 @@ export class Metrics {
     return [
       family('stubgate_requests_total', 'counter', 'Requests and refused tunnels', requests),
       this.#histogram(),
-      family('stubgate_tunnels_open', 'gauge', 'Tunnels open now', [['', this.tunnels]]),
+      family('stubgate_tunnels_open', 'gauge', 'Tunnels open now', [['', gauges.tunnels]]),
       family('stubgate_sessions', 'gauge', 'Sessions alive', [['', gauges.sessions]]),
       family('stubgate_injected_total', 'counter', 'Credentials put on the wire', [['', this.#injected]]),
       family('stubgate_scrubbed_total', 'counter', 'Secrets removed from responses', [['', this.#scrubbed]]),

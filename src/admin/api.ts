@@ -1,0 +1,138 @@
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { z } from 'zod';
+import type { Gate } from '../app.ts';
+import { parseDuration } from '../config/scalars.ts';
+import type { Log, Session } from '../types.ts';
+import type { TrustFiles } from './environment.ts';
+import { refuseBrowsers, requireToken } from './guard.ts';
+import { refuse } from './refuse.ts';
+import { sessionAnswer } from './wiring.ts';
+
+export interface AdminRooms {
+  readonly gate: Gate;
+  readonly trust: TrustFiles;
+  readonly token: string;
+  /** Host that the listener is configured with; undefined for a Unix socket. */
+  readonly host: string | undefined;
+  readonly log: Log;
+}
+
+const BODY_LIMIT = 64 * 1024;
+
+const text = z.string().min(1).max(256);
+
+/** What POST /v1/sessions takes. */
+const NewSession = z.strictObject({
+  profile: text.default('default'),
+  ttl: z
+    .string()
+    .transform((value, issues) => {
+      const ms = parseDuration(value);
+      if (ms === undefined) issues.addIssue('is no duration; write "30m" or "1h"');
+      return ms ?? z.NEVER;
+    })
+    .optional(),
+  sub: text.optional(),
+  act: text.optional(),
+  labels: z.record(text, z.string().max(256)).optional(),
+});
+
+/** The control plane (contract, section 5). */
+export function adminApi(rooms: AdminRooms): Hono {
+  const { gate, log } = rooms;
+  const api = new Hono();
+  api.use(refuseBrowsers(rooms.host));
+  api.get('/healthz', c => c.json({ ok: true }));
+  api.get('/readyz', c => ready(c, gate));
+  api.use(requireToken(rooms.token));
+  api.use(bodyLimit({ maxSize: BODY_LIMIT, onError: c => refuse(c, 'body_too_large') }));
+  api.get('/metrics', c => metrics(c, gate));
+  api.post('/v1/sessions', c => createSession(c, rooms));
+  api.get('/v1/sessions', c => c.json({ sessions: [...gate.sessions.list()].map(s => describe(gate, s)) }));
+  api.all('/v1/sessions', c => notAllowed(c, 'GET, POST'));
+  api.get('/v1/sessions/:id', c => {
+    const session = gate.sessions.get(c.req.param('id'));
+    return session ? c.json(describe(gate, session)) : refuse(c, 'not_found', 'There is no such session');
+  });
+  api.delete('/v1/sessions/:id', c => {
+    const session = gate.sessions.get(c.req.param('id'));
+    if (!session) return refuse(c, 'not_found', 'There is no such session');
+    gate.sessions.revoke(session.session, Date.now());
+    return c.json(describe(gate, session));
+  });
+  api.all('/v1/sessions/:id', c => notAllowed(c, 'GET, DELETE'));
+  api.notFound(c => refuse(c, 'not_found'));
+  api.onError((error, c) => {
+    log.error('the control plane failed', { path: c.req.path, cause: error });
+    return refuse(c, 'internal_error');
+  });
+  return api;
+}
+
+async function createSession(c: Context, { gate, trust }: AdminRooms): Promise<Response> {
+  if (!/^application\/json *(;|$)/i.test(c.req.header('content-type') ?? '')) return refuse(c, 'not_json');
+  const body: unknown = await c.req.json().catch(() => undefined);
+  const wanted = NewSession.safeParse(body);
+  if (!wanted.success) return refuse(c, 'invalid_request', explain(wanted.error));
+  const { profile, ttl, sub, act, labels } = wanted.data;
+  const { profiles } = gate.config;
+  if (!profiles.has(profile)) {
+    return refuse(
+      c,
+      'invalid_request',
+      `profile: there is none of that name; write one of ${[...profiles.keys()].join(', ')}`,
+    );
+  }
+  const { session, token } = gate.createSession({
+    profile,
+    ...(ttl !== undefined && { ttlMs: ttl }),
+    ...(sub !== undefined && { sub }),
+    ...(act !== undefined && { act }),
+    ...(labels !== undefined && { labels }),
+  });
+  return c.json(sessionAnswer(gate, trust, session, token), 201);
+}
+
+/** Every problem with its key. */
+function explain(error: z.ZodError): string {
+  return error.issues.map(issue => [...issue.path, issue.message].join(': ')).join('; ');
+}
+
+/** What others may know about a session: neither its token nor its stubs. */
+function describe(gate: Gate, session: Session) {
+  const time = (ms: number) => new Date(ms).toISOString();
+  return {
+    id: session.session,
+    profile: session.profile,
+    sub: session.sub ?? null,
+    act: session.act ?? null,
+    labels: session.labels,
+    created_at: time(session.createdAt),
+    expires_at: time(session.expiresAt),
+    revoked_at: session.revokedAt === undefined ? null : time(session.revokedAt),
+    usage: gate.metrics.usage(session.session),
+  };
+}
+
+function ready(c: Context, gate: Gate): Response {
+  // The configuration and the CA are there, and the listeners up, before this one answers.
+  const checks = { audit: gate.audit.healthy, proxy: gate.address.port > 0 };
+  const ok = Object.values(checks).every(Boolean);
+  return c.json({ ok, checks }, ok ? 200 : 503);
+}
+
+function metrics(c: Context, gate: Gate): Response {
+  const text = gate.metrics.text({
+    tunnels: gate.openTunnels,
+    sessions: gate.sessions.size,
+    auditHealthy: gate.audit.healthy,
+    auditLost: gate.audit.lost,
+  });
+  return c.body(text, 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
+}
+
+function notAllowed(c: Context, allow: string): Response {
+  c.header('allow', allow);
+  return refuse(c, 'method_not_allowed');
+}

@@ -1,0 +1,32 @@
+import type { Server } from 'node:http';
+import { createAdaptorServer } from '@hono/node-server';
+import type { Gate } from '../app.ts';
+import { adminToken } from '../intercept/ca.ts';
+import type { Log } from '../types.ts';
+import { adminApi } from './api.ts';
+import { bind } from './bind.ts';
+import type { TrustFiles } from './environment.ts';
+
+export interface Admin {
+  /** `host:port` or `unix:/path`. */
+  readonly address: string;
+  close(): Promise<void>;
+}
+
+/** Settles when the control plane accepts connections. */
+export async function startAdmin(gate: Gate, trust: TrustFiles, log: Log): Promise<Admin> {
+  const where = gate.config.listen.admin;
+  const token = adminToken(gate.config.ca.dir);
+  const api = adminApi({ gate, trust, token, host: where.host, log });
+  // The adapter makes an HTTP/1.1 server unless told otherwise.
+  const server = createAdaptorServer({ fetch: api.fetch, overrideGlobalObjects: false }) as Server;
+  const address = await bind(server, where);
+  return {
+    address,
+    close: () =>
+      new Promise(resolve => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      }),
+  };
+}
