@@ -1,0 +1,178 @@
+import type { Socket } from 'node:net';
+import { Refusal } from '../errors.ts';
+import type { Cidr } from '../policy/address.ts';
+import { ClientConnection } from '../wire/client.ts';
+import type { ClientLimits } from '../wire/limits.ts';
+import { Dialer, type Origin } from './dial.ts';
+import type { Endpoint } from './own.ts';
+import { parentProxy } from './parent.ts';
+import { type Lookup, type Override, Resolver } from './resolve.ts';
+import { TlsClient } from './tls.ts';
+
+export interface UpstreamLimits extends ClientLimits {
+  /** For each of: name lookup, TCP, the parent's answer, TLS handshake; ms. */
+  readonly connectMs: number;
+  /** For which a connection waits for its next request, ms. */
+  readonly idleMs: number;
+  readonly maxIdlePerOrigin: number;
+  readonly maxPerOrigin: number;
+}
+
+export interface UpstreamOptions {
+  readonly resolve: ReadonlyMap<string, Override>;
+  readonly allowPrivate: readonly Cidr[];
+  /** Where this gate listens: never dialled, whatever else is permitted. */
+  readonly own: () => readonly Endpoint[];
+  readonly limits: UpstreamLimits;
+  /** Path of a PEM file with roots to trust besides the system's. */
+  readonly caFile?: string;
+  readonly proxy?: URL;
+  readonly lookup?: Lookup;
+}
+
+const SWEEP_MS = 500;
+
+/** The connections to every upstream: dialled as judged, used again while they live. */
+export class Upstream {
+  readonly #limits: UpstreamLimits;
+  readonly #dialer: Dialer;
+  readonly #pools = new Map<string, Pool>();
+  #sweeper: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /** Throws an Error for the operator if `caFile` or `proxy` cannot be used. */
+  constructor(options: UpstreamOptions) {
+    const { limits, caFile, proxy, lookup, resolve, allowPrivate, own } = options;
+    const resolver = new Resolver({
+      overrides: resolve,
+      allowPrivate,
+      own,
+      lookup,
+      lookupMs: limits.connectMs,
+    });
+    const tls = new TlsClient(caFile, limits.connectMs);
+    this.#limits = limits;
+    this.#dialer = new Dialer(resolver, tls, proxy && parentProxy(proxy), limits.connectMs);
+  }
+
+  /** The connection that was used last, or a new one. Rejects, or throws, with the Refusal that the sandbox is told. */
+  acquire(origin: Origin): ClientConnection | Promise<ClientConnection> {
+    const key = `${origin.scheme}|${origin.host}|${origin.port}`;
+    const pool = this.#pools.get(key) ?? this.#addPool(key);
+    return pool.take() ?? this.#open(pool, origin);
+  }
+
+  /** A connection for bytes that pass unread. */
+  connectRaw(origin: Origin): Promise<Socket> {
+    return this.#dialer.dialRaw(origin);
+  }
+
+  /** Ends what has waited too long; called by a timer. `now`: performance.now(). */
+  sweep(now: number): void {
+    for (const [key, pool] of this.#pools) {
+      pool.sweep(now);
+      if (pool.isEmpty) this.#pools.delete(key);
+    }
+    if (this.#pools.size > 0) return;
+    clearInterval(this.#sweeper);
+    this.#sweeper = undefined;
+  }
+
+  /** Lets requests under way finish; nothing is kept for later ones. */
+  close(): void {
+    this.#closed = true;
+    for (const pool of this.#pools.values()) pool.close();
+    this.sweep(performance.now());
+  }
+
+  #addPool(key: string): Pool {
+    const pool = new Pool(this.#limits);
+    if (this.#closed) pool.close();
+    this.#pools.set(key, pool);
+    this.#sweeper ??= setInterval(() => this.sweep(performance.now()), SWEEP_MS).unref();
+    return pool;
+  }
+
+  async #open(pool: Pool, origin: Origin): Promise<ClientConnection> {
+    pool.reserve();
+    try {
+      return pool.add(await this.#dialer.dial(origin));
+    } catch (thrown) {
+      pool.giveBack();
+      throw thrown;
+    }
+  }
+}
+
+interface Idle {
+  readonly connection: ClientConnection;
+  /** performance.now() */
+  readonly since: number;
+}
+
+/** The connections to one origin. */
+class Pool {
+  readonly #limits: UpstreamLimits;
+  readonly #idle: Idle[] = [];
+  readonly #connections = new Set<ClientConnection>();
+  #dialling = 0;
+  #closed = false;
+
+  constructor(limits: UpstreamLimits) {
+    this.#limits = limits;
+  }
+
+  get isEmpty(): boolean {
+    return this.#connections.size === 0 && this.#dialling === 0;
+  }
+
+  /** Last in, first out: the connection least likely to have been closed by the other side. */
+  take(): ClientConnection | undefined {
+    return this.#idle.pop()?.connection;
+  }
+
+  reserve(): void {
+    if (this.#connections.size + this.#dialling >= this.#limits.maxPerOrigin) {
+      throw new Refusal('rate_limited', { message: 'Too many connections to this host' });
+    }
+    this.#dialling++;
+  }
+
+  giveBack(): void {
+    this.#dialling--;
+  }
+
+  /** In the place that was reserved. */
+  add(socket: Socket): ClientConnection {
+    if (socket.destroyed) throw new Refusal('upstream_unreachable');
+    const connection = new ClientConnection(socket, this.#limits, this);
+    this.#connections.add(connection);
+    this.#dialling--;
+    return connection;
+  }
+
+  /** The connection's call: it can take another request. */
+  free(connection: ClientConnection): void {
+    if (this.#closed || this.#idle.length >= this.#limits.maxIdlePerOrigin) connection.destroy();
+    else this.#idle.push({ connection, since: performance.now() });
+  }
+
+  /** The connection's call: it has ended. */
+  closed(connection: ClientConnection): void {
+    this.#connections.delete(connection);
+    const at = this.#idle.findIndex(idle => idle.connection === connection);
+    if (at >= 0) this.#idle.splice(at, 1);
+  }
+
+  sweep(now: number): void {
+    for (const connection of this.#connections) connection.sweep(now);
+    // The oldest stand first.
+    while (this.#idle[0] && now - this.#idle[0].since > this.#limits.idleMs)
+      this.#idle.shift()?.connection.destroy();
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const { connection } of this.#idle.splice(0)) connection.destroy();
+  }
+}

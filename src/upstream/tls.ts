@@ -1,0 +1,113 @@
+import { X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { isIP, type Socket } from 'node:net';
+import * as tls from 'node:tls';
+import { LRUCache } from 'lru-cache';
+import { Refusal } from '../errors.ts';
+import { unreachable } from './tcp.ts';
+
+/** What lets a later connection skip the proof of identity that this one gave. */
+interface Resumable {
+  readonly session: Buffer;
+  /** performance.now() of that proof. */
+  readonly provenAt: number;
+}
+
+const MAX_SESSIONS = 2000;
+/** A certificate that was revoked or has expired must not live on in resumed sessions. */
+const PROOF_LIFETIME_MS = 3600_000;
+/** Of a connection that broke during the handshake; any other error there is one of TLS itself. */
+const NETWORK_ERRORS = new Set([
+  'ECONNRESET',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENETDOWN',
+]);
+const ALPN = ['http/1.1'];
+
+/** The client's end of TLS: one set of trusted roots, and a session per origin to resume. */
+export class TlsClient {
+  readonly #context: tls.SecureContext;
+  readonly #handshakeMs: number;
+  readonly #sessions = new LRUCache<string, Resumable>({ max: MAX_SESSIONS });
+
+  /** `caFile`: PEM, added to the system's roots. Throws an Error that tells the operator what is wrong with it. */
+  constructor(caFile: string | undefined, handshakeMs: number) {
+    const system = tls.getCACertificates('system');
+    const roots = system.length > 0 ? system : tls.rootCertificates;
+    const ca = caFile === undefined ? [...roots] : [...roots, ...readRoots(caFile)];
+    this.#context = tls.createSecureContext({ ca, minVersion: 'TLSv1.2' });
+    this.#handshakeMs = handshakeMs;
+  }
+
+  /** Resolves once the server has proved to be `host`; until then nothing is sent but the handshake. */
+  secure(socket: Socket, host: string, port: number): Promise<tls.TLSSocket> {
+    const origin = `${host}|${port}`;
+    const known = this.#resumable(origin);
+    const secured = tls.connect({
+      socket,
+      host,
+      ...(isIP(host) === 0 && { servername: host }), // no IP address in SNI (RFC 6066, section 3)
+      ...(known && { session: known.session }),
+      secureContext: this.#context,
+      // Said outright, because an environment variable can turn the default off.
+      rejectUnauthorized: true,
+      ALPNProtocols: ALPN,
+    });
+    this.#remember(secured, origin, known);
+    return established(secured, this.#handshakeMs);
+  }
+
+  #resumable(origin: string): Resumable | undefined {
+    const known = this.#sessions.get(origin);
+    return known && performance.now() - known.provenAt < PROOF_LIFETIME_MS ? known : undefined;
+  }
+
+  #remember(secured: tls.TLSSocket, origin: string, known: Resumable | undefined): void {
+    let provenAt: number | undefined;
+    let early: Buffer | undefined;
+    // TLS 1.2 hands out its session before the server's identity is verified, TLS 1.3 after.
+    secured.on('session', session => {
+      if (provenAt === undefined) early = session;
+      else this.#sessions.set(origin, { session, provenAt });
+    });
+    secured.once('secureConnect', () => {
+      provenAt = secured.isSessionReused() && known ? known.provenAt : performance.now();
+      if (early) this.#sessions.set(origin, { session: early, provenAt });
+    });
+  }
+}
+
+function established(secured: tls.TLSSocket, ms: number): Promise<tls.TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => secured.destroy(new Refusal('upstream_timeout')), ms);
+    // Stays: an alert may come in the same read as the end of the handshake, before the next owner listens.
+    secured.on('error', error => {
+      clearTimeout(timer);
+      reject(refusalOf(error));
+    });
+    secured.once('secureConnect', () => {
+      clearTimeout(timer);
+      resolve(secured);
+    });
+  });
+}
+
+function refusalOf(error: Error): Refusal {
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof Refusal || NETWORK_ERRORS.has(code ?? '')) return unreachable(error);
+  return new Refusal('upstream_tls', { cause: error });
+}
+
+function readRoots(file: string): string[] {
+  try {
+    const blocks =
+      readFileSync(file, 'utf8').match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+    if (blocks.length === 0) throw new Error('it holds no certificate in PEM');
+    return blocks.map(block => new X509Certificate(block).toString());
+  } catch (cause) {
+    throw new Error(`upstream.ca_file ${file} cannot be used: ${(cause as Error).message}`, { cause });
+  }
+}
