@@ -12,6 +12,8 @@ export interface Step {
 /** What a request will carry, known before any credential is fetched. */
 export interface Plan {
   readonly steps: readonly Step[];
+  /** Names of those that will be written. */
+  readonly credentials: readonly string[];
   /** Stubs that stand where they belong. */
   readonly swapped: number;
 }
@@ -22,12 +24,13 @@ export interface Swap {
   readonly placement: string;
   /** Such as `header authorization`. */
   readonly at: string;
-  readonly version: string | undefined;
+  /** Of the secret, as its vault calls it. */
+  readonly version: string | null;
   /** The exact text sent, to be scrubbed. */
   readonly wire: Secret;
 }
 
-const NOTHING: Plan = { steps: [], swapped: 0 };
+const NOTHING: Plan = { steps: [], credentials: [], swapped: 0 };
 
 /**
  * Decides what is written where; changes nothing. Throws stub_misplaced, stub_missing or foreign_credential.
@@ -46,7 +49,7 @@ export function plan(out: OutboundHead, rule: Rule, session: Session, key: StubK
     steps.push(step);
     if (step.stub !== undefined) swapped++;
   }
-  return { steps, swapped };
+  return { steps, credentials: steps.map(({ injection }) => injection.credential), swapped };
 }
 
 /**
@@ -63,7 +66,7 @@ export function apply(out: OutboundHead, planned: Plan, secrets: (credential: st
     const { credential, placement } = injection;
     const secret = secrets(credential);
     const { at, wire } = placement.inject(out, stub, secret);
-    return { credential, placement: placement.type, at, version: secret.version, wire };
+    return { credential, placement: placement.type, at, version: secret.version ?? null, wire };
   });
 }
 
