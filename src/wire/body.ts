@@ -1,0 +1,98 @@
+import { CHUNKED, type RawHeaders, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
+import { ChunkedReader } from './chunked.ts';
+import type { Side } from './fault.ts';
+import { UNREAD_BYTES } from './limits.ts';
+
+/** Stops and starts the socket that a body comes from. */
+export interface Valve {
+  pause(): void;
+  resume(): void;
+}
+
+/** A body on its way in: bytes of the wire are fed to it, and wait until it is piped. */
+export class IncomingBody implements Source {
+  /** Every byte of it has been received. */
+  complete: boolean;
+  readonly #valve: Valve;
+  readonly #chunked: ChunkedReader | null;
+  /** Bytes still to come; unused for a chunked body. */
+  #left: number;
+  #unread: Buffer[] = [];
+  #unreadBytes = 0;
+  #sink: Sink | null = null;
+  #fault: Error | null = null;
+  #trailers: RawHeaders = [];
+
+  /** `length`: ≥ 0, CHUNKED or UNTIL_CLOSE. */
+  constructor(
+    length: number,
+    side: Side,
+    limits: { readonly head: number; readonly headers: number },
+    valve: Valve,
+  ) {
+    this.#valve = valve;
+    this.#chunked = length === CHUNKED ? new ChunkedReader(side, limits) : null;
+    this.#left = length === UNTIL_CLOSE ? Number.POSITIVE_INFINITY : length;
+    this.complete = length === 0;
+  }
+
+  /** Takes bytes from `at` on and returns the offset of the first one behind the body. Throws a Refusal. */
+  feed(bytes: Buffer, at: number): number {
+    if (this.#chunked) return this.#feedChunked(this.#chunked, bytes, at);
+    const end = Math.min(bytes.length, at + this.#left);
+    this.#left -= end - at;
+    const data = at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end);
+    if (data.length > 0) this.#deliver(data);
+    if (this.#left === 0) this.#end([]);
+    return end;
+  }
+
+  #feedChunked(reader: ChunkedReader, bytes: Buffer, at: number): number {
+    const end = reader.read(bytes, at, this.#deliver);
+    if (reader.done) this.#end(reader.trailers);
+    return end;
+  }
+
+  /** The connection has ended: completes a body that lasts until then. Returns whether the body is complete. */
+  close(): boolean {
+    if (this.#left === Number.POSITIVE_INFINITY && !this.#fault) this.#end([]);
+    return this.complete;
+  }
+
+  /** The body will not complete. */
+  fail(cause: Error): void {
+    if (this.complete || this.#fault) return;
+    this.#fault = cause;
+    this.#sink?.abort(cause);
+  }
+
+  pipe(sink: Sink): void {
+    sink.onDrain = () => this.#valve.resume();
+    this.#sink = sink;
+    let wantsMore = true;
+    for (const chunk of this.#unread) wantsMore = sink.write(chunk) && wantsMore;
+    const wasFull = this.#unreadBytes > UNREAD_BYTES;
+    this.#unread = [];
+    if (this.#fault) sink.abort(this.#fault);
+    else if (this.complete) sink.end(this.#trailers);
+    else if (!wantsMore) this.#valve.pause();
+    else if (wasFull) this.#valve.resume();
+  }
+
+  readonly #deliver = (data: Buffer): void => {
+    if (this.#fault) return;
+    if (this.#sink) {
+      if (!this.#sink.write(data)) this.#valve.pause();
+      return;
+    }
+    this.#unread.push(data);
+    this.#unreadBytes += data.length;
+    if (this.#unreadBytes > UNREAD_BYTES) this.#valve.pause();
+  };
+
+  #end(trailers: RawHeaders): void {
+    this.complete = true;
+    this.#trailers = trailers;
+    this.#sink?.end(trailers);
+  }
+}

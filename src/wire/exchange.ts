@@ -1,0 +1,160 @@
+import type { Socket } from 'node:net';
+import { CHUNKED, type RawHeaders, type RequestHead, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
+import type { IncomingBody } from './body.ts';
+import { fieldLines } from './headers.ts';
+import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
+
+/** What an exchange asks of its connection. */
+export interface ExchangeOwner {
+  readonly socket: Socket;
+  /** No other request is wanted on this connection. */
+  readonly closing: boolean;
+  /** The answer is complete. */
+  answered(x: Exchange): void;
+  /** The answer cannot be completed. */
+  broken(): void;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly reason: string;
+  /** Without framing and hop-by-hop fields: the exchange writes those. */
+  readonly headers: RawHeaders;
+  /** Body bytes; undefined: not known beforehand. */
+  readonly length: number | undefined;
+  /** Closes the connection after the answer. */
+  readonly close?: boolean;
+}
+
+/** A request without content. */
+const NO_BODY: Source = { pipe: sink => sink.end([]) };
+
+/** One request of a client and its answer. */
+export class Exchange implements WriterOwner {
+  readonly head: RequestHead;
+  readonly body: Source;
+  /** performance.now() when the head was complete. */
+  readonly startedAt: number = performance.now();
+  /** Wire bytes of the request so far, head included. */
+  bytesIn: number;
+  /**
+   * The client went away, was too slow, or broke its body's framing, before the answer was complete; called at most
+   * once. With a Refusal as the cause the client is still there: it may be answered, if no answer was begun.
+   */
+  onAbort: ((cause: Error) => void) | null = null;
+  /** The connection closes behind the answer. */
+  closes = false;
+  /** The answer is a 2xx to CONNECT: the tunnel begins behind its head (RFC 9110, section 9.3.6). */
+  opensTunnel = false;
+  readonly #owner: ExchangeOwner;
+  #interimBytes = 0;
+  #answer: MessageWriter | null = null;
+  #done = false;
+  #aborted = false;
+  readonly #incoming: IncomingBody | null;
+
+  constructor(owner: ExchangeOwner, head: RequestHead, incoming: IncomingBody | null) {
+    this.#owner = owner;
+    this.head = head;
+    this.#incoming = incoming;
+    this.body = incoming ?? NO_BODY;
+    this.bytesIn = head.bytes.length;
+  }
+
+  /** The answer is complete, or nobody is there to read it. */
+  get done(): boolean {
+    return this.#done;
+  }
+
+  /** An answer was begun. */
+  get responded(): boolean {
+    return this.#answer !== null;
+  }
+
+  /** Wire bytes of the answer so far, interim answers included. */
+  get bytesOut(): number {
+    return this.#interimBytes + (this.#answer?.bytes ?? 0);
+  }
+
+  /** The request's body was received to its end. */
+  get received(): boolean {
+    return this.#incoming === null || this.#incoming.complete;
+  }
+
+  /** Sends a 1xx answer; HTTP/1.0 knows none. */
+  informational(status: number, reason: string, headers: RawHeaders): void {
+    if (this.#done || this.#answer || this.head.minor === 0) return;
+    const text = `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(headers)}\r\n`;
+    this.#interimBytes += text.length;
+    this.#owner.socket.write(text, 'latin1');
+  }
+
+  /** Begins the answer; its head is held until the first bytes of the body, the end, or `flush`. */
+  respond(answer: Answer): Sink {
+    if (this.#answer) throw new Error('a request is answered once');
+    this.opensTunnel = this.head.method === 'CONNECT' && answer.status >= 200 && answer.status < 300;
+    const length = this.#framedLength(answer);
+    this.closes =
+      answer.close === true ||
+      this.#owner.closing ||
+      length === UNTIL_CLOSE ||
+      !this.head.keepAlive ||
+      !this.received;
+    const head = `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${fieldLines(answer.headers)}${this.#framing(answer, length)}\r\n`;
+    this.#answer = new MessageWriter(this.#owner.socket, this, head, length);
+    if (this.#done) this.#answer.close();
+    return this.#answer;
+  }
+
+  #framedLength({ status, length }: Answer): number {
+    const { method, minor } = this.head;
+    if (method === 'HEAD' || status === 204 || status === 304 || this.opensTunnel) return BODYLESS;
+    return length ?? (minor === 1 ? CHUNKED : UNTIL_CLOSE);
+  }
+
+  #framing({ status, length }: Answer, framed: number): string {
+    if (this.opensTunnel) return '';
+    const connection = this.closes
+      ? 'connection: close\r\n'
+      : this.head.minor === 0
+        ? 'connection: keep-alive\r\n'
+        : '';
+    if (framed === CHUNKED) return `transfer-encoding: chunked\r\n${connection}`;
+    if (length === undefined || status === 204) return connection;
+    return `content-length: ${length}\r\n${connection}`;
+  }
+
+  /** Sends what is held. */
+  flush(): void {
+    this.#answer?.flush();
+  }
+
+  /** The socket takes bytes again. */
+  drained(): void {
+    this.#answer?.onDrain?.();
+  }
+
+  /** The client's fault or absence. `isOver`: it can no longer be answered. */
+  abort(cause: Error, isOver: boolean): void {
+    if (isOver) {
+      this.#done = true;
+      this.#answer?.close();
+    }
+    if (this.#aborted) return;
+    this.#aborted = true;
+    this.onAbort?.(cause);
+    this.#incoming?.fail(cause);
+  }
+
+  written(): void {
+    this.#done = true;
+    this.#incoming?.fail(new Error('the request was answered before its body was complete'));
+    this.#owner.answered(this);
+  }
+
+  cut(cause: Error): void {
+    this.#done = true;
+    this.#incoming?.fail(cause);
+    this.#owner.broken();
+  }
+}

@@ -1,0 +1,144 @@
+import { Refusal } from '../errors.ts';
+import { CHUNKED, type RequestHead, type ResponseHead, UNTIL_CLOSE } from '../types.ts';
+import { CR, LF, TCHAR } from './chars.ts';
+import { fault, type Side } from './fault.ts';
+import { parseFields } from './fields.ts';
+import { type Framing, framingOf } from './framing.ts';
+import type { ClientLimits, WireLimits } from './limits.ts';
+import { checkTarget } from './target.ts';
+
+const HEAD_END = Buffer.from('\r\n\r\n');
+const METHOD = /^[A-Z-]{1,20}$/;
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n/;
+/** The interim responses that every client knows; any other would be read as final by some. */
+const INTERIM = new Set([100, 102, 103]);
+
+/** Length of the head at the start of `bytes`, its empty line included; -1 if it is not complete. */
+export function headLength(bytes: Buffer): number {
+  const end = bytes.indexOf(HEAD_END);
+  return end < 0 ? -1 : end + HEAD_END.length;
+}
+
+/** A line end without CR, which would let an incomplete head wait for its time limit. */
+export function hasBareLf(bytes: Buffer): boolean {
+  for (let at = bytes.indexOf(LF); at >= 0; at = bytes.indexOf(LF, at + 1)) {
+    if (bytes[at - 1] !== CR) return true;
+  }
+  return false;
+}
+
+/** Refuses a part of a request head at once if no further byte could make it right. */
+export function checkPartialHead(held: Buffer, limits: WireLimits): void {
+  if (held.length > limits.head) {
+    const isTargetLong = !held.subarray(0, limits.uri).includes(CR);
+    throw new Refusal(isTargetLong ? 'uri_too_long' : 'head_too_large');
+  }
+  if (TCHAR[held[0] as number] !== 1 && held[0] !== CR) {
+    throw fault('malformed_request', 'What was sent is not an HTTP request');
+  }
+  if (hasBareLf(held)) throw fault('malformed_request', 'A line that ends with a bare LF');
+}
+
+/** `bytes`: one complete head. `isProxy`: see `checkTarget`. */
+export function parseRequestHead(bytes: Buffer, limits: WireLimits, isProxy: boolean): RequestHead {
+  const text = bytes.toString('latin1', 0, bytes.length - 2);
+  const lineEnd = text.indexOf('\r\n');
+  const { method, target, minor } = requestLine(text, lineEnd);
+  if (target.length > limits.uri) throw new Refusal('uri_too_long');
+  checkTarget(method, target, isProxy);
+  const headers = parseFields(text, lineEnd + 2, limits.headers, 'malformed_request');
+  const framing = framingOf(headers, 'malformed_request');
+  if (framing.chunked && minor === 0) throw fault('malformed_request', 'Transfer-Encoding in HTTP/1.0');
+  if (!framing.hasHost) checkHostless(method, target, minor);
+  if (method === 'CONNECT' && (framing.chunked || framing.contentLength !== undefined)) {
+    throw fault('malformed_request', 'CONNECT with a body');
+  }
+  return {
+    method,
+    target,
+    minor,
+    headers,
+    length: framing.chunked ? CHUNKED : (framing.contentLength ?? 0),
+    expectContinue: framing.expectContinue && minor === 1,
+    keepAlive: isKeptAlive(framing, minor),
+    bytes,
+  };
+}
+
+/** RFC 9112, section 3. Single spaces, so that no part can be read in two ways. */
+function requestLine(text: string, lineEnd: number): { method: string; target: string; minor: 0 | 1 } {
+  const afterMethod = text.indexOf(' ');
+  const afterTarget = text.indexOf(' ', afterMethod + 1);
+  if (afterMethod < 0 || afterTarget < 0 || afterTarget > lineEnd) {
+    throw fault('malformed_request', 'The request line is not "method target HTTP/1.1"');
+  }
+  const method = text.slice(0, afterMethod);
+  if (!METHOD.test(method)) throw fault('malformed_request', 'The method is not a word in upper case');
+  const version = text.slice(afterTarget + 1, lineEnd);
+  if (version !== 'HTTP/1.1' && version !== 'HTTP/1.0') {
+    throw fault('malformed_request', 'The request line does not end with HTTP/1.1 or HTTP/1.0');
+  }
+  return { method, target: text.slice(afterMethod + 1, afterTarget), minor: version === 'HTTP/1.1' ? 1 : 0 };
+}
+
+/** urllib3 sends CONNECT as HTTP/1.0 without Host. */
+function checkHostless(method: string, target: string, minor: 0 | 1): void {
+  const namesHost = method === 'CONNECT' || (minor === 0 && target.startsWith('http:'));
+  if (!namesHost) throw fault('malformed_request', 'No Host header');
+}
+
+/** RFC 9112, section 9.3 */
+function isKeptAlive(framing: Framing, minor: number): boolean {
+  return !framing.close && (minor === 1 || framing.keepAlive);
+}
+
+/** Stands for a head that was refused. The target is left out: nothing has judged what it holds. */
+export function unreadableHead(bytes: Buffer): RequestHead {
+  const method = /^([A-Z-]{1,20}) /.exec(bytes.toString('latin1', 0, 21))?.[1];
+  return {
+    method: method ?? '-',
+    target: '-',
+    minor: 1,
+    headers: [],
+    length: 0,
+    expectContinue: false,
+    keepAlive: false,
+    bytes,
+  };
+}
+
+export interface Response {
+  readonly head: ResponseHead;
+  /** The connection may carry another request after this response. */
+  readonly keepAlive: boolean;
+}
+
+/** `bytes`: one complete head. `method`: of the request that it answers. */
+export function parseResponseHead(bytes: Buffer, limits: ClientLimits, method: string): Response {
+  const side: Side = 'upstream_malformed';
+  const text = bytes.toString('latin1', 0, bytes.length - 2);
+  const line = STATUS_LINE.exec(text);
+  if (!line) throw fault(side, 'The status line is not "HTTP/1.1 status reason"');
+  const status = Number(line[2]);
+  const minor = Number(line[1]);
+  if (status < 200 && !INTERIM.has(status))
+    throw fault(side, 'The upstream answered with an unknown 1xx status');
+  const headers = parseFields(text, line[0].length, limits.headers, side);
+  const framing = framingOf(headers, side);
+  if (framing.chunked && minor === 0) throw fault(side, 'Transfer-Encoding in HTTP/1.0');
+  if ((status < 200 || status === 204) && (framing.chunked || (framing.contentLength ?? 0) > 0)) {
+    throw fault(side, 'A body where the status allows none');
+  }
+  const length = responseLength(status, method, framing);
+  return {
+    head: { status, reason: line[3] ?? '', headers, length },
+    keepAlive: length !== UNTIL_CLOSE && isKeptAlive(framing, minor),
+  };
+}
+
+/** RFC 9112, section 6.3 */
+function responseLength(status: number, method: string, framing: Framing): number {
+  if (method === 'HEAD' || status < 200 || status === 204 || status === 304) return 0;
+  if (framing.chunked) return CHUNKED;
+  return framing.contentLength ?? UNTIL_CLOSE;
+}

@@ -1,0 +1,56 @@
+/** Bounds of one connection to a client. */
+export interface WireLimits {
+  /** Bytes of a request head, and of a trailer section. */
+  readonly head: number;
+  /** Bytes of a request target. */
+  readonly uri: number;
+  /** Number of fields in a head, and in a trailer section. */
+  readonly headers: number;
+  /** ms from the first byte of a head to its last. */
+  readonly headMs: number;
+  /** ms between two requests. */
+  readonly idleMs: number;
+  /** ms without a byte while one is due, of a request body or of an answer. */
+  readonly bodyIdleMs: number;
+}
+
+/** Bounds of one connection to an upstream. */
+export interface ClientLimits {
+  /** Bytes of a response head, and of a trailer section. */
+  readonly head: number;
+  /** Number of fields in a head, and in a trailer section. */
+  readonly headers: number;
+  /** ms from the request, or the last progress of its body, to the end of the response head. */
+  readonly responseMs: number;
+  /** ms without a byte while one is due, of a request body or of a response body. */
+  readonly bodyIdleMs: number;
+}
+
+export const WIRE_LIMITS: WireLimits = {
+  head: 32_768,
+  uri: 8192,
+  headers: 100,
+  headMs: 10_000,
+  idleMs: 60_000,
+  bodyIdleMs: 60_000,
+};
+
+export const CLIENT_LIMITS: ClientLimits = {
+  head: 65_536,
+  headers: 200,
+  responseMs: 300_000,
+  bodyIdleMs: 60_000,
+};
+
+/** Interim responses to one request (RFC 9110, section 15.2). */
+export const MAX_INTERIM = 16;
+
+/** ms that a closed connection is still read, so that the client can read the answer (RFC 9112, section 9.6). */
+export const LINGER_MS = 1000;
+/** Bytes that are read and dropped in that time; beyond, the rest is left in the kernel. */
+export const LINGER_BYTES = 4 * 1024 * 1024;
+
+/** Bytes of a body that wait for its reader before the socket is paused. */
+export const UNREAD_BYTES = 65_536;
+/** Bytes of a body chunk up to which it is copied behind its head, to leave in one write. */
+export const COALESCE_BYTES = 16_384;

@@ -1,0 +1,299 @@
+import type { Socket } from 'node:net';
+import { asRefusal, Refusal } from '../errors.ts';
+import type { RequestHead } from '../types.ts';
+import { IncomingBody, type Valve } from './body.ts';
+import { CR, LF } from './chars.ts';
+import { Exchange, type ExchangeOwner } from './exchange.ts';
+import { fault } from './fault.ts';
+import { checkPartialHead, headLength, parseRequestHead, unreadableHead } from './head.ts';
+import { LINGER_BYTES, LINGER_MS, type WireLimits } from './limits.ts';
+import { Progress } from './progress.ts';
+
+export { Exchange } from './exchange.ts';
+export { WIRE_LIMITS, type WireLimits } from './limits.ts';
+
+export interface ServerHandlers {
+  /** One request, strictly in order: the next one is not read before this one is answered and received. */
+  request(x: Exchange): void;
+  /** A head that could not be read; it may be answered, then the connection closes. */
+  malformed(x: Exchange, refusal: Refusal): void;
+  /** The socket is closed; not called after `detach`. */
+  closed(): void;
+}
+
+export interface ServerOptions {
+  /** The proxy's own connection, where CONNECT and absolute-form stand. */
+  readonly connect?: boolean;
+}
+
+const NOTHING: Buffer = Buffer.alloc(0);
+
+/**
+ * The client's leg: requests of one connection (RFC 9112), one after another. The socket must have been made with
+ * `allowHalfOpen: false`.
+ */
+export class ServerConnection implements ExchangeOwner, Valve {
+  readonly socket: Socket;
+  readonly #limits: WireLimits;
+  readonly #handlers: ServerHandlers;
+  readonly #isProxy: boolean;
+  readonly #progress = new Progress();
+  #exchange: Exchange | null = null;
+  #body: IncomingBody | null = null;
+  /** Bytes received and not yet read. */
+  #held: Buffer = NOTHING;
+  /** performance.now() at the start of what `sweep` may time out: idleness, a head, lingering. */
+  #since = performance.now();
+  #reading = false;
+  /** A part of the next head is here. */
+  #hasBegun = false;
+  #hasSkippedLine = false;
+  #draining = false;
+  /** What is still received is dropped: the answer under way, if any, is the last one. */
+  #deaf = false;
+  #dropped = 0;
+  #error: Error | null = null;
+
+  constructor(socket: Socket, limits: WireLimits, handlers: ServerHandlers, options: ServerOptions = {}) {
+    this.socket = socket;
+    this.#limits = limits;
+    this.#handlers = handlers;
+    this.#isProxy = options.connect === true;
+    socket.setNoDelay(true);
+    socket.on('data', this.#onData);
+    socket.on('drain', this.#onDrain);
+    socket.on('end', this.#onEnd);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
+  }
+
+  get closing(): boolean {
+    return this.#draining || this.#deaf;
+  }
+
+  /** Gives the socket up, paused, for a tunnel. Returns the bytes received behind the CONNECT's head. */
+  detach(): Buffer {
+    const { socket } = this;
+    socket.pause();
+    socket.off('data', this.#onData);
+    socket.off('drain', this.#onDrain);
+    socket.off('end', this.#onEnd);
+    socket.off('error', this.#onError);
+    socket.off('close', this.#onClose);
+    this.#deaf = true;
+    return this.#held;
+  }
+
+  /** Ends the connection behind the exchange under way; at once if there is none. */
+  drain(): void {
+    this.#draining = true;
+    if (!this.#exchange) this.#close();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+
+  /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
+  sweep(now: number): void {
+    const waited = now - this.#since;
+    const x = this.#exchange;
+    if (this.#deaf) this.#sweepClosing(now, waited);
+    else if (x) this.#sweepExchange(x, now);
+    else if (this.#held.length === 0 && waited > this.#limits.idleMs) this.#close();
+    else if (this.#held.length > 0 && waited > this.#limits.headMs)
+      this.#fail(new Refusal('request_timeout'));
+  }
+
+  #sweepExchange(x: Exchange, now: number): void {
+    const isDue = (!x.received && !this.socket.isPaused()) || this.socket.writableLength > 0;
+    const stalled = this.#progress.stalledFor(this.socket, isDue, now);
+    if (stalled > this.#limits.bodyIdleMs) this.#fail(new Refusal('request_timeout'));
+  }
+
+  #sweepClosing(now: number, waited: number): void {
+    const isDue = this.socket.writableLength > 0;
+    const stalled = this.#progress.stalledFor(this.socket, isDue, now);
+    const isAnswering = this.#exchange?.responded === true;
+    if (stalled > this.#limits.bodyIdleMs || (!isDue && !isAnswering && waited > LINGER_MS)) this.destroy();
+  }
+
+  // ---- in ------------------------------------------------------------------------------------------------------
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#deaf) return this.#drop(chunk);
+    if (this.#held.length === 0) this.#held = chunk;
+    else this.#held = Buffer.concat([this.#held, chunk]);
+    this.#read();
+  };
+
+  /** Reads what is held, message by message; a loop, so that pipelined requests do not nest. */
+  #read(): void {
+    if (this.#reading) return;
+    this.#reading = true;
+    try {
+      while (this.#held.length > 0 && !this.#deaf && this.#readPart());
+    } catch (thrown) {
+      this.#fail(thrown);
+    } finally {
+      this.#reading = false;
+    }
+  }
+
+  /** False: nothing more can be read now. */
+  #readPart(): boolean {
+    if (!this.#exchange) return this.#readHead();
+    if (!this.#body || this.#body.complete) {
+      this.socket.pause();
+      return false;
+    }
+    this.#readBody(this.#exchange, this.#body);
+    return true;
+  }
+
+  #readHead(): boolean {
+    if (this.#held[0] === CR && !this.#hasSkippedLine) return this.#skipLine();
+    const length = headLength(this.#held);
+    if (length < 0 || length > this.#limits.head) return this.#awaitHead();
+    const bytes = length === this.#held.length ? this.#held : this.#held.subarray(0, length);
+    const head = parseRequestHead(bytes, this.#limits, this.#isProxy);
+    this.#held = length === this.#held.length ? NOTHING : this.#held.subarray(length);
+    this.#start(head);
+    return true;
+  }
+
+  #start(head: RequestHead): void {
+    const isEmpty = head.length === 0;
+    const body = isEmpty ? null : new IncomingBody(head.length, 'malformed_request', this.#limits, this);
+    const x = new Exchange(this, head, body);
+    this.#exchange = x;
+    this.#body = body;
+    this.#hasBegun = false;
+    this.#hasSkippedLine = false;
+    this.#progress.reset();
+    this.#unpause();
+    let broken: unknown;
+    try {
+      if (body && this.#held.length > 0) this.#readBody(x, body);
+    } catch (thrown) {
+      broken = thrown;
+    }
+    this.#handlers.request(x);
+    if (broken !== undefined) throw broken;
+  }
+
+  /** One empty line before a request is let pass (RFC 9112, section 2.2). */
+  #skipLine(): boolean {
+    if (this.#held.length < 2) return this.#awaitHead();
+    if (this.#held[1] !== LF) throw fault('malformed_request', 'A bare CR before the request line');
+    this.#held = this.#held.subarray(2);
+    this.#hasSkippedLine = true;
+    return true;
+  }
+
+  #awaitHead(): false {
+    checkPartialHead(this.#held, this.#limits);
+    if (!this.#hasBegun) this.#since = performance.now();
+    this.#hasBegun = true;
+    this.#unpause();
+    return false;
+  }
+
+  #readBody(x: Exchange, body: IncomingBody): void {
+    const bytes = this.#held;
+    this.#held = NOTHING;
+    const end = body.feed(bytes, 0);
+    x.bytesIn += end;
+    if (end < bytes.length) this.#held = bytes.subarray(end);
+    // Only a socket that is read tells that the client went away.
+    else if (body.complete) this.#unpause();
+  }
+
+  #drop(chunk: Buffer): void {
+    this.#dropped += chunk.length;
+    if (this.#dropped > LINGER_BYTES) this.socket.pause();
+  }
+
+  // ---- the socket's flow ---------------------------------------------------------------------------------------
+
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    if (this.#held.length === 0) this.#unpause();
+  }
+
+  #unpause(): void {
+    if (this.socket.isPaused()) this.socket.resume();
+  }
+
+  // ---- out -----------------------------------------------------------------------------------------------------
+
+  answered(x: Exchange): void {
+    if (x.opensTunnel) return;
+    if (x.closes || this.closing) return this.#close();
+    this.#exchange = null;
+    this.#body = null;
+    this.#since = performance.now();
+    if (this.#held.length > 0) this.#read();
+    else this.#unpause();
+  }
+
+  broken(): void {
+    this.destroy();
+  }
+
+  /** Ends our side and goes on reading for a while, so that the client can read the answer. */
+  #close(): void {
+    this.#deaf = true;
+    this.#held = NOTHING;
+    this.#since = performance.now();
+    this.socket.end();
+    this.#unpause();
+  }
+
+  /** The client's fault, or ours: what can still be answered is, and nothing more is read. */
+  #fail(thrown: unknown): void {
+    const refusal = asRefusal(thrown);
+    const x = this.#exchange;
+    const unread = this.#held;
+    this.#deaf = true;
+    this.#held = NOTHING;
+    this.#since = performance.now();
+    this.#unpause();
+    if (!x) {
+      const unreadable = new Exchange(this, unreadableHead(unread), null);
+      this.#exchange = unreadable;
+      this.#handlers.malformed(unreadable, refusal);
+    } else if (x.responded) {
+      x.abort(refusal, true);
+      this.destroy();
+    } else {
+      x.abort(refusal, false);
+    }
+  }
+
+  readonly #onDrain = (): void => {
+    this.#exchange?.drained();
+  };
+
+  readonly #onEnd = (): void => {
+    if (!this.#exchange || this.#exchange.done) return;
+    this.#leave(new Error('the client closed the connection'));
+    this.destroy();
+  };
+
+  readonly #onError = (error: Error): void => {
+    this.#error = error;
+  };
+
+  readonly #onClose = (): void => {
+    this.#leave(this.#error ?? new Error('the client closed the connection'));
+    this.#handlers.closed();
+  };
+
+  #leave(cause: Error): void {
+    if (this.#exchange && !this.#exchange.done) this.#exchange.abort(cause, true);
+  }
+}
