@@ -72,7 +72,7 @@ function answer(socket: Socket, ms: number): Promise<void> {
       received = Buffer.concat([received, chunk]);
       const end = received.indexOf(END_OF_HEAD);
       if (end < 0 && received.length <= MAX_HEAD) return;
-      const refusal = refusalOf(received.latin1Slice(0, end < 0 ? 0 : end));
+      const refusal = refusalOf(received.toString('latin1', 0, Math.max(end, 0)));
       if (refusal) return fail(refusal);
       settle();
       const rest = received.subarray(end + END_OF_HEAD.length);

@@ -128,7 +128,11 @@ class Pool {
 
   /** Last in, first out: the connection least likely to have been closed by the other side. */
   take(): ClientConnection | undefined {
-    return this.#idle.pop()?.connection;
+    for (;;) {
+      const connection = this.#idle.pop()?.connection;
+      // Whether it ended a moment ago, and has not said so yet.
+      if (!connection || (connection.socket.readable && connection.socket.writable)) return connection;
+    }
   }
 
   reserve(): void {
