@@ -7,7 +7,7 @@ export interface PypiOptions {
   host: string;
   /** `user:password` that the index asks for. */
   credential: string;
-  /** Name of the one distribution, version 1.0; `<name>.GREETING` is `'from the private index'`. */
+  /** Name of the one distribution, letters only; version 1.0; `<name>.GREETING` is `'from the private index'`. */
   distribution: string;
 }
 

@@ -1,0 +1,22 @@
+import { expect } from 'vitest';
+import { needs, run, runOk } from '../support/clients.ts';
+import { ECHO_HOST, echoScene, expectSwapped } from './scene.ts';
+
+const test = needs('http');
+const OPTIONS = ['--ignore-stdin', '--print=hb', '--pretty=none'];
+
+test('sends the credential and reads the stub', async () => {
+  const scene = await echoScene();
+  const { env, stub } = scene;
+  const auth = ['-A', 'bearer', '-a', stub];
+  const ran = await runOk('http', [...OPTIONS, ...auth, 'POST', `https://${ECHO_HOST}/v1`, 'a=b'], { env });
+  await expectSwapped(scene, ran.output);
+  expect(JSON.parse(scene.upstream.requests[0]?.body.toString() ?? '')).toEqual({ a: 'b' });
+});
+
+test('shows the refusal of a denied host', async () => {
+  const { env } = await echoScene();
+  const ran = await run('http', [...OPTIONS, '--check-status', 'GET', 'https://denied.corp.test/'], { env });
+  expect(ran.code).toBe(4); // 4xx
+  expect(ran.stdout).toContain('"code":"no_rule"');
+});
