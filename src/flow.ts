@@ -1,0 +1,84 @@
+import { asRefusal, type Reason, Refusal } from './errors.ts';
+import { answer } from './flow/answer.ts';
+import { ClientLeft } from './flow/ask.ts';
+import { Entry } from './flow/entry.ts';
+import { judge } from './flow/judge.ts';
+import { refuse, refusalLength } from './flow/refuse.ts';
+import type { Rooms } from './flow/rooms.ts';
+import { outgoing, renewed, send } from './flow/send.ts';
+import type { Channel } from './flow/target.ts';
+import { admit } from './policy/table.ts';
+import type { Admission } from './types.ts';
+import type { Exchange } from './wire/server.ts';
+
+/** Somebody tries to carry a secret out, or believes to. */
+const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in_request']);
+
+/** A request's way. Order is the security property: policy before secret, scrub before client. */
+export class Flow {
+  rooms: Rooms;
+
+  constructor(rooms: Rooms) {
+    this.rooms = rooms;
+  }
+
+  /** What to do with a tunnel, before its requests are known. */
+  admit({ session, scheme, host, port }: Channel): Admission {
+    const profile = this.rooms.profiles.get(session.profile);
+    return profile ? admit(profile.table, { scheme, host, port }) : { verdict: 'deny', reason: 'no_rule' };
+  }
+
+  /** Serves one request; settles when its answer is complete, or cut. Never rejects. */
+  async handle(x: Exchange, channel: Channel, originForm: string): Promise<void> {
+    const { rooms } = this;
+    const entry = this.entry(x, channel, originForm);
+    try {
+      rooms.audit.assertWritable();
+      const job = judge(rooms, x, channel, originForm, entry);
+      const out = outgoing(rooms, job);
+      const fetching = rooms.keyring.open(job.profile, out.credentials);
+      if (fetching) await fetching;
+      let reply = await send(rooms, job, out);
+      if (reply.head.status === 401 && (await renewed(rooms, job, out))) {
+        reply.discard();
+        reply = await send(rooms, job, outgoing(rooms, job));
+      }
+      await answer(x, reply, entry);
+    } catch (thrown) {
+      if (thrown instanceof ClientLeft) this.#leave(x, entry);
+      else this.refuse(x, entry, asRefusal(thrown));
+    }
+  }
+
+  entry(x: Exchange, channel: Partial<Channel>, originForm = ''): Entry {
+    const entry = new Entry(this.rooms.audit, this.rooms.metrics, x.startedAt);
+    entry.asks(x.head, channel, originForm);
+    return entry;
+  }
+
+  /** Audits a refusal and answers with it. */
+  refuse(x: Exchange, entry: Entry, refusal: Refusal): void {
+    const { log } = this.rooms;
+    const { event } = entry;
+    if (refusal.cause !== undefined)
+      log.warn(refusal.message, { code: refusal.code, request_id: event.request_id, cause: refusal.cause });
+    if (ALARMS.has(refusal.code))
+      log.warn('alarm', { code: refusal.code, session: event.session, host: event.host });
+    let told = refusal;
+    try {
+      entry.deny(refusal);
+      entry.write(x.bytesIn, x.bytesOut + refusalLength(refusal, event.request_id));
+    } catch (thrown) {
+      told = asRefusal(thrown);
+    }
+    if (!x.done) refuse(x, told, event.request_id);
+  }
+
+  #leave(x: Exchange, entry: Entry): void {
+    try {
+      entry.write(x.bytesIn, x.bytesOut);
+    } catch (thrown) {
+      this.rooms.log.error('a request that its client left could not be audited', { cause: thrown });
+    }
+  }
+}

@@ -1,0 +1,59 @@
+import type { Profile } from '../config/types.ts';
+import { type Reason, Refusal } from '../errors.ts';
+import { decide } from '../policy/table.ts';
+import type { Decision, Rule, Session, Target } from '../types.ts';
+import { refuseUpgrade } from '../wire/headers.ts';
+import type { Exchange } from '../wire/server.ts';
+import type { Entry } from './entry.ts';
+import type { Rooms } from './rooms.ts';
+import { type Channel, describe, requestTarget } from './target.ts';
+
+/** A request that is allowed. */
+export interface Job {
+  readonly x: Exchange;
+  readonly session: Session;
+  readonly profile: Profile;
+  readonly target: Target;
+  readonly rule: Rule;
+  readonly originForm: string;
+  /** Stubs in the head, as the client sent it. */
+  readonly stubs: number;
+  readonly entry: Entry;
+}
+
+const NO_PROFILE: Decision = { verdict: 'deny', reason: 'no_rule' };
+
+/** Policy: whether this session may ask for this. Throws the reason why not. */
+export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: string, entry: Entry): Job {
+  const { session } = channel;
+  requireAlive(session, Date.now());
+  const target = requestTarget(x.head, channel, originForm);
+  refuseUpgrade(x.head.headers);
+  const profile = rooms.profiles.get(session.profile);
+  const decision = profile ? decide(profile.table, target) : NO_PROFILE;
+  entry.event.rule = decision.rule?.name ?? null;
+  const stubs = rooms.stubs.count(x.head.bytes.toString('latin1'));
+  entry.event.stubs_seen = stubs;
+  if (decision.verdict === 'deny' || !profile) {
+    // A stub on its way to where it does not belong is worth more than that no rule allows the place: an alarm.
+    if (stubs > 0) throw new Refusal('stub_misplaced');
+    throw denial(decision.verdict === 'deny' ? decision.reason : 'no_rule', target);
+  }
+  entry.event.verdict = 'allow';
+  return { x, session, profile, target, rule: decision.rule, originForm, stubs, entry };
+}
+
+function requireAlive(session: Session, now: number): void {
+  if (session.revokedAt !== undefined) throw new Refusal('session_revoked');
+  if (session.expiresAt <= now) throw new Refusal('session_expired');
+}
+
+function denial(reason: Reason, target: Target): Refusal {
+  const what = describe(target);
+  return reason === 'no_rule'
+    ? new Refusal(reason, {
+        message: `No rule allows ${what}`,
+        hint: `Ask your operator to allow ${target.host}`,
+      })
+    : new Refusal(reason, { message: `A rule denies ${what}` });
+}

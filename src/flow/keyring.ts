@@ -1,0 +1,77 @@
+import type { Profile } from '../config/types.ts';
+import { Refusal } from '../errors.ts';
+import type { Secret } from '../secret.ts';
+import { Patterns } from '../scrub/index.ts';
+import type { Log } from '../types.ts';
+import type { SecretCache } from '../vaults/cache.ts';
+
+/**
+ * The secrets of a profile as a request needs them: those to inject must be there, and every other one that the
+ * session may use is looked for in the answer as soon as the gate knows it.
+ */
+export class Keyring {
+  readonly cache: SecretCache;
+  readonly #log: Log;
+  readonly #patterns = new Map<string, { readonly version: number; readonly patterns: Patterns }>();
+  readonly #asked = new Set<string>();
+
+  constructor(cache: SecretCache, log: Log) {
+    this.cache = cache;
+    this.#log = log;
+  }
+
+  /**
+   * Fetches what is not here: called only for an allowed request. Nothing to wait for gives undefined. Rejects with
+   * `credential_unavailable` if one of `needed` cannot be had; another one is waited for only the first time, so that
+   * a vault that is down does not slow down requests that do not need it.
+   */
+  open(profile: Profile, needed: readonly string[]): Promise<unknown> | undefined {
+    let pending: Promise<unknown>[] | undefined;
+    for (const name of profile.credentials) {
+      const got = this.cache.get(name);
+      if (!(got instanceof Promise)) continue;
+      const isNeeded = needed.includes(name);
+      const isNew = !this.#asked.has(name);
+      const settled = isNeeded ? got : got.catch((cause: unknown) => this.#missing(name, isNew, cause));
+      this.#asked.add(name);
+      if (isNeeded || isNew) (pending ??= []).push(settled);
+    }
+    return pending && Promise.all(pending);
+  }
+
+  /** The secret for an injection; only after `open` resolved. */
+  secret(name: string): Secret {
+    const [current] = this.cache.known([name]);
+    if (!current) throw new Refusal('credential_unavailable');
+    return current;
+  }
+
+  /** After the upstream refused the current value: whether the vault has another one by now. */
+  async renew(name: string): Promise<boolean> {
+    const rejected = this.secret(name);
+    try {
+      return !(await this.cache.refetch(name, rejected)).equals(rejected);
+    } catch (cause) {
+      this.#log.warn('a credential that the upstream rejected cannot be fetched again', {
+        credential: name,
+        cause,
+      });
+      return false;
+    }
+  }
+
+  /** What to look for on behalf of a session of this profile: every value that the gate knows, old ones included. */
+  patterns(profile: Profile): Patterns {
+    const cached = this.#patterns.get(profile.name);
+    const version = this.cache.version;
+    if (cached?.version === version) return cached.patterns;
+    const patterns = new Patterns(this.cache.known(profile.credentials));
+    this.#patterns.set(profile.name, { version, patterns });
+    return patterns;
+  }
+
+  #missing(name: string, isNew: boolean, cause: unknown): void {
+    if (isNew)
+      this.#log.warn('a credential that this profile may use cannot be fetched', { credential: name, cause });
+  }
+}

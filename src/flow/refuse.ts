@@ -1,0 +1,29 @@
+import { STATUS_CODES } from 'node:http';
+import type { Refusal } from '../errors.ts';
+import type { RawHeaders } from '../types.ts';
+import type { Exchange } from '../wire/server.ts';
+
+const CHALLENGE: RawHeaders = ['proxy-authenticate', 'Basic realm="stubgate"'];
+
+/** Answers with a refusal that the client can read (contract, section 3). Nothing may have been sent before. */
+export function refuse(x: Exchange, refusal: Refusal, requestId: string): void {
+  const { status, code } = refusal;
+  const body = Buffer.from(refusal.body(requestId));
+  const headers = [
+    'content-type',
+    'application/json',
+    'stubgate-reason',
+    code,
+    'cache-control',
+    'no-store',
+    ...(status === 407 ? CHALLENGE : []),
+  ];
+  const sink = x.respond({ status, reason: STATUS_CODES[status] ?? '', headers, length: body.length });
+  sink.write(body);
+  sink.end([]);
+}
+
+/** Bytes of that answer's body, for the audit line that is written before it. */
+export function refusalLength(refusal: Refusal, requestId: string): number {
+  return Buffer.byteLength(refusal.body(requestId));
+}

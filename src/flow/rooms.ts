@@ -1,0 +1,18 @@
+import type { AuditLog } from '../audit/log.ts';
+import type { Metrics } from '../audit/metrics.ts';
+import type { Profile } from '../config/types.ts';
+import type { StubKey } from '../inject/stub.ts';
+import type { Log } from '../types.ts';
+import type { Upstream } from '../upstream/pool.ts';
+import type { Keyring } from './keyring.ts';
+
+/** The rooms that a request walks through. Replaced whole on reload; a request reads them once. */
+export interface Rooms {
+  readonly profiles: ReadonlyMap<string, Profile>;
+  readonly keyring: Keyring;
+  readonly stubs: StubKey;
+  readonly upstream: Upstream;
+  readonly audit: AuditLog;
+  readonly metrics: Metrics;
+  readonly log: Log;
+}

@@ -1,0 +1,70 @@
+import type { Socket } from 'node:net';
+import type { Channel } from '../flow/target.ts';
+import { interceptTls } from '../intercept/tunnel.ts';
+import { type Exchange, ServerConnection } from '../wire/server.ts';
+import type { ProxyRooms } from './proxy.ts';
+import type { Tunnel, Tunnels } from './tunnels.ts';
+
+/** First byte of a TLS record that holds a handshake (RFC 8446, section 5.1). */
+const TLS_HANDSHAKE = 0x16;
+
+/** A tunnel whose requests are read: TLS that ends here, or plain HTTP if that is what the client speaks. */
+export class InterceptedTunnel implements Tunnel {
+  readonly session: string;
+  readonly denied: boolean;
+  readonly #rooms: ProxyRooms;
+  readonly #tunnels: Tunnels;
+  readonly #socket: Socket;
+  readonly #channel: Channel;
+  readonly #openedAt = performance.now();
+  #connection: ServerConnection | null = null;
+
+  constructor(rooms: ProxyRooms, tunnels: Tunnels, socket: Socket, channel: Channel, denied: boolean) {
+    this.#rooms = rooms;
+    this.#tunnels = tunnels;
+    this.#socket = socket;
+    this.#channel = channel;
+    this.session = channel.session.session;
+    this.denied = denied;
+    tunnels.add(this);
+    socket.once('close', () => tunnels.delete(this));
+    socket.once('data', (first: Buffer) => this.#begin(first));
+  }
+
+  #begin(first: Buffer): void {
+    const socket = this.#socket;
+    socket.pause();
+    socket.unshift(first);
+    if (first[0] !== TLS_HANDSHAKE) return this.#serve(socket, { ...this.#channel, scheme: 'http' });
+    const { contexts, limits } = this.#rooms;
+    interceptTls(socket, contexts.get(this.#channel.host), { handshakeMs: limits.handshakeMs }).then(
+      tls => this.#serve(tls, tls.servername ? { ...this.#channel, sni: tls.servername } : this.#channel),
+      () => socket.destroy(),
+    );
+  }
+
+  #serve(socket: Socket, channel: Channel): void {
+    const { flow, limits } = this.#rooms;
+    this.#connection = new ServerConnection(socket, limits, {
+      request: (x: Exchange) => void flow.handle(x, channel, x.head.target),
+      malformed: (x, refusal) => flow.refuse(x, flow.entry(x, channel), refusal),
+      closed: () => this.#socket.destroy(),
+    });
+  }
+
+  sweep(now: number): void {
+    if (this.#connection) this.#connection.sweep(now);
+    else if (now - this.#openedAt > this.#rooms.limits.handshakeMs) this.#socket.destroy();
+  }
+
+  drain(): void {
+    if (this.#connection) this.#connection.drain();
+    else this.#socket.destroy();
+  }
+
+  destroy(): void {
+    this.#tunnels.delete(this);
+    this.#connection?.destroy();
+    this.#socket.destroy();
+  }
+}

@@ -1,0 +1,149 @@
+import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { asRefusal, Refusal } from '../errors.ts';
+import type { Flow } from '../flow.ts';
+import type { Channel } from '../flow/target.ts';
+import { authenticate } from '../identity/index.ts';
+import type { Contexts } from '../intercept/contexts.ts';
+import { parseAuthority } from '../policy/host.ts';
+import type { MemorySessions } from '../state/memory.ts';
+import type { Session } from '../types.ts';
+import { get } from '../wire/headers.ts';
+import type { WireLimits } from '../wire/limits.ts';
+import { type Exchange, ServerConnection } from '../wire/server.ts';
+import { openTunnel } from './connect.ts';
+import { Tunnels } from './tunnels.ts';
+
+export interface ListenLimits extends WireLimits {
+  /** Open tunnels per session. */
+  readonly tunnels: number;
+  /** Open tunnels per session to hosts that no rule allows, kept only so that the client can read the refusal. */
+  readonly deniedTunnels: number;
+  /** Time for a TLS handshake with the sandbox's client, ms. */
+  readonly handshakeMs: number;
+}
+
+/** What the proxy listener works with. */
+export interface ProxyRooms {
+  readonly flow: Flow;
+  readonly sessions: MemorySessions;
+  readonly contexts: Contexts;
+  readonly limits: ListenLimits;
+}
+
+const SWEEP_MS = 500;
+const ESTABLISHED = { status: 200, reason: 'Connection Established', headers: [], length: undefined };
+
+/** The listener that sandboxes use: CONNECT, and absolute-form requests for http://. */
+export class ProxyListener {
+  readonly #rooms: ProxyRooms;
+  readonly #server: Server;
+  readonly #tunnels = new Tunnels();
+  readonly #outer = new Set<ServerConnection>();
+  readonly #sweeper: NodeJS.Timeout;
+  #draining = false;
+
+  constructor(rooms: ProxyRooms) {
+    this.#rooms = rooms;
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, socket =>
+      this.#accept(socket),
+    );
+    rooms.sessions.onEnd(session => this.#tunnels.endSession(session.session));
+    this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
+  }
+
+  /** Settles when connections are accepted; rejects with the system's error. */
+  listen(port: number, host: string): Promise<AddressInfo> {
+    return new Promise((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen({ port, host, backlog: 4096 }, () => {
+        this.#server.off('error', reject);
+        resolve(this.#server.address() as AddressInfo);
+      });
+    });
+  }
+
+  get openTunnels(): number {
+    return this.#tunnels.size;
+  }
+
+  /** No new connection; requests under way are finished, for at most `graceMs`. */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true;
+    const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    for (const connection of this.#outer) connection.drain();
+    this.#tunnels.drain();
+    const deadline = setTimeout(() => {
+      for (const connection of this.#outer) connection.destroy();
+      this.#tunnels.destroy();
+    }, graceMs);
+    await closed;
+    clearTimeout(deadline);
+    clearInterval(this.#sweeper);
+  }
+
+  #accept(socket: Socket): void {
+    // Errors of a client's socket are that client's own; 'close' follows each.
+    socket.on('error', () => {});
+    const connection: ServerConnection = new ServerConnection(
+      socket,
+      this.#rooms.limits,
+      {
+        request: x => this.#request(connection, x),
+        malformed: (x, refusal) => this.#refuse(x, undefined, refusal),
+        closed: () => this.#outer.delete(connection),
+      },
+      { connect: true },
+    );
+    this.#outer.add(connection);
+  }
+
+  #request(connection: ServerConnection, x: Exchange): void {
+    let session: Session | undefined;
+    try {
+      if (this.#draining) throw new Refusal('shutting_down');
+      session = authenticate(get(x.head.headers, 'proxy-authorization'), this.#rooms.sessions, Date.now());
+      if (x.head.method === 'CONNECT') this.#connect(connection, x, session);
+      else this.#absolute(x, session);
+    } catch (thrown) {
+      this.#refuse(x, session, asRefusal(thrown));
+    }
+  }
+
+  #connect(connection: ServerConnection, x: Exchange, session: Session): void {
+    const establish = (): Socket => {
+      this.#outer.delete(connection);
+      if (connection.detach().length > 0) {
+        throw new Refusal('malformed_request', { message: 'Bytes before the answer to CONNECT' });
+      }
+      x.respond(ESTABLISHED).end([]);
+      return connection.socket;
+    };
+    openTunnel(this.#rooms, this.#tunnels, { x, session, establish });
+  }
+
+  #absolute(x: Exchange, session: Session): void {
+    const found = /^http:\/\/([^/?]*)(.*)$/s.exec(x.head.target);
+    const authority = parseAuthority(found?.[1] ?? '', 80);
+    if (!authority)
+      throw new Refusal('malformed_request', {
+        message: 'A proxy needs CONNECT, or a full http:// URL with a valid host',
+      });
+    const rest = found?.[2] ?? '';
+    const originForm = rest.startsWith('/') ? rest : `/${rest}`;
+    const channel: Channel = { session, scheme: 'http', ...authority };
+    void this.#rooms.flow.handle(x, channel, originForm);
+  }
+
+  #refuse(x: Exchange, session: Session | undefined, refusal: Refusal): void {
+    const { flow } = this.#rooms;
+    const entry = flow.entry(x, session ? { session } : {});
+    flow.refuse(x, entry, refusal);
+  }
+
+  #sweep(): void {
+    const now = performance.now();
+    for (const connection of this.#outer) connection.sweep(now);
+    this.#tunnels.sweep(now);
+    this.#rooms.sessions.sweep(Date.now());
+  }
+}
