@@ -33,6 +33,8 @@ export class StubKey {
   readonly marker: string;
   /** The marker in plain and in base64 at its three alignments. */
   readonly needles: readonly Needle[];
+  /** Characters of a tag's longest spelling. */
+  readonly span: number;
   readonly #key: Buffer;
   readonly #verified = new Set<string>();
 
@@ -40,6 +42,7 @@ export class StubKey {
     this.#key = key;
     this.marker = markerOf(this.#hmac('marker'));
     this.needles = [plainNeedle(this.marker), ...[0, 1, 2].map(before => base64Needle(this.marker, before))];
+    this.span = Math.max(...this.needles.map(needle => needle.span));
   }
 
   /** A new stub of that shape. */
@@ -66,7 +69,7 @@ export class StubKey {
       let at = view.indexOf(needle.text);
       while (at >= 0) {
         if (++candidates > MAX_VERIFIED || this.isTag(needle.tagAt(view, at))) seen++;
-        at = view.indexOf(needle.text, at + MARKER_LENGTH);
+        at = view.indexOf(needle.text, at + 1);
       }
     }
     return seen;
@@ -101,8 +104,6 @@ export class StubKey {
 /** Stubs in a body that arrives in chunks, in plain and in base64, wherever it is cut. */
 export class StubCounter {
   readonly #key: StubKey;
-  /** Longest spelling of a tag. */
-  readonly #span: number;
   /** The last bytes seen, too few to hold a tag's longest spelling: what begins there is counted with the next chunk. */
   #carry: Buffer = Buffer.alloc(0);
   #candidates = 0;
@@ -110,11 +111,10 @@ export class StubCounter {
 
   constructor(key: StubKey) {
     this.#key = key;
-    this.#span = Math.max(...key.needles.map(needle => needle.span));
   }
 
   feed(chunk: Buffer): void {
-    const held = this.#span - 1;
+    const held = this.#key.span - 1;
     if (chunk.length < held) {
       const text = Buffer.concat([this.#carry, chunk]);
       const settled = Math.max(0, text.length - held);
@@ -140,12 +140,13 @@ export class StubCounter {
   /** Stubs that begin before `end`. */
   #count(text: Buffer, end: number): number {
     let seen = 0;
+    if (text.length < TAG_LENGTH) return seen;
     for (const needle of this.#key.needles) {
       let at = text.indexOf(needle.bytes);
       while (at >= 0 && at < end) {
         const tag = needle.tagAt(text.toString('latin1', at, at + needle.span), 0);
         if (++this.#candidates > MAX_VERIFIED || this.#key.isTag(tag)) seen++;
-        at = text.indexOf(needle.bytes, at + needle.bytes.length);
+        at = text.indexOf(needle.bytes, at + 1);
       }
     }
     return seen;
