@@ -1,0 +1,144 @@
+import { dirname, resolve } from 'node:path';
+import type { z } from 'zod';
+import { placements } from '../inject/index.ts';
+import type { RuleSpec } from '../policy/table.ts';
+import type { Injection, SecretRef } from '../types.ts';
+import { BUILT_IN_VAULTS } from './checks.ts';
+import { items, mapping, type Mapping, placementOptions } from './raw.ts';
+import { type configSchema, DEFAULT_SESSION_MS } from './schema.ts';
+import type { Config, Credential, Limits, ListenAddress, UpstreamOptions, VaultEntry } from './types.ts';
+
+type Parsed = z.output<ReturnType<typeof configSchema>>;
+type ParsedRule = Parsed['rules'][number];
+type Locate = (path: string) => string;
+
+/** A vault's keys that hold paths, wherever they stand among its options. */
+const PATH_KEY = /^(?:dir|file|path|.*_(?:dir|file|path))$/;
+
+/** The checked parts of a file as one Config. Plug-ins are built from what the file says, which their schemas accepted. */
+export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Config, 'warnings'> {
+  const locate: Locate = path => resolve(dirname(file), path);
+  const rules = parsed.rules.map((rule, i) => ruleSpec(rule, mapping(items(root['rules'])[i])));
+  const vaults = vaultEntries(mapping(root['vaults']), locate);
+  const { dir, cert, key } = parsed.ca;
+  return {
+    file,
+    version: 1,
+    listen: { proxy: located(parsed.listen.proxy, locate), admin: located(parsed.listen.admin, locate) },
+    ca: { dir: locate(dir), ...(cert && { cert: locate(cert) }), ...(key && { key: locate(key) }) },
+    state: 'memory',
+    audit: { file: locate(parsed.audit.file) },
+    vaults,
+    credentials: credentials(parsed, vaults, locate),
+    rules,
+    profiles: profiles(parsed),
+    upstream: upstreamOptions(parsed, locate),
+    limits: limits(parsed),
+  };
+}
+
+function located(address: ListenAddress, locate: Locate): ListenAddress {
+  return address.path === undefined ? address : { path: locate(address.path) };
+}
+
+function vaultEntries(written: Mapping, locate: Locate): Map<string, VaultEntry> {
+  const entries = new Map<string, VaultEntry>(
+    BUILT_IN_VAULTS.map(name => [name, { type: name, options: {} }]),
+  );
+  for (const [name, entry] of Object.entries(written)) {
+    const { type, ...options } = mapping(entry);
+    entries.set(name, { type: String(type), options: withLocatedPaths(options, locate) });
+  }
+  return entries;
+}
+
+/** Options in which relative paths start from the file's folder. */
+function withLocatedPaths(options: Mapping, locate: Locate): Mapping {
+  const locatedValue = (key: string, value: unknown): unknown => {
+    if (typeof value === 'string') return PATH_KEY.test(key) ? locate(value) : value;
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? withLocatedPaths(mapping(value), locate)
+      : value;
+  };
+  return Object.fromEntries(Object.entries(options).map(([key, value]) => [key, locatedValue(key, value)]));
+}
+
+function credentials(
+  parsed: Parsed,
+  vaults: ReadonlyMap<string, VaultEntry>,
+  locate: Locate,
+): Map<string, Credential> {
+  return new Map(
+    Object.entries(parsed.credentials).map(([name, { from, stub, ttl }]) => {
+      const { env, shape } = stub;
+      return [
+        name,
+        { name, ref: locatedRef(from, vaults, locate), ttlMs: ttl, stub: { shape, ...(env && { env }) } },
+      ];
+    }),
+  );
+}
+
+/** A file named from the folder of the configuration, unless its vault has a folder of its own. */
+function locatedRef(ref: SecretRef, vaults: ReadonlyMap<string, VaultEntry>, locate: Locate): SecretRef {
+  const vault = vaults.get(ref.vault);
+  const isFree = vault?.type === 'file' && vault.options['dir'] === undefined;
+  return isFree ? { ...ref, id: locate(ref.id) } : ref;
+}
+
+function ruleSpec(rule: ParsedRule, written: Mapping): RuleSpec {
+  const { name, action, schemes, ports, methods, paths, insecure } = rule;
+  return {
+    name,
+    action,
+    hosts: rule.hosts,
+    schemes,
+    ...(ports && { ports }),
+    ...(methods && { methods }),
+    ...(paths && { paths }),
+    injections: rule.inject.map((entry, i) => injection(entry, mapping(items(written['inject'])[i]))),
+    insecure,
+    allowRange: rule.allow_range,
+  };
+}
+
+function injection(entry: Mapping, written: Mapping): Injection {
+  const { credential, as, when, required, foreign } = entry as Record<'as' | keyof Injection, never>;
+  return { credential, placement: placements.build(as, placementOptions(written)), when, required, foreign };
+}
+
+function profiles(parsed: Parsed): Config['profiles'] {
+  const order = parsed.rules.map(rule => rule.name);
+  const written = parsed.profiles ?? { default: { rules: order, ttl: DEFAULT_SESSION_MS } };
+  return new Map(
+    Object.entries(written).map(([name, { rules, ttl }]) => [
+      name,
+      { name, rules: order.filter(rule => rules.includes(rule)), ttlMs: ttl },
+    ]),
+  );
+}
+
+function upstreamOptions({ upstream }: Parsed, locate: Locate): UpstreamOptions {
+  const { ca_file, allow_private, proxy } = upstream;
+  return {
+    ...(ca_file && { caFile: locate(ca_file) }),
+    resolve: new Map(upstream.resolve),
+    allowPrivate: allow_private,
+    ...(proxy && { proxy }),
+  };
+}
+
+function limits({ limits: of }: Parsed): Limits {
+  return {
+    headBytes: of.head,
+    uriBytes: of.uri,
+    headers: of.headers,
+    headTimeMs: of.head_time,
+    idleMs: of.idle,
+    bodyIdleMs: of.body_idle,
+    responseTimeMs: of.response_time,
+    tunnels: of.tunnels,
+    deniedTunnels: of.denied_tunnels,
+    drainMs: of.drain,
+  };
+}

@@ -1,0 +1,146 @@
+import type { Report } from './document.ts';
+import { items, mapping, type Mapping, texts } from './raw.ts';
+import { checkRules } from './rule-checks.ts';
+import { parseListen, parseSecretRef } from './scalars.ts';
+import { looksSecret } from './secrets.ts';
+import { suggest } from './words.ts';
+
+/** Vaults that need no entry. */
+export const BUILT_IN_VAULTS = ['env', 'file'] as const;
+
+/**
+ * What one key says about another. Works on a file whose form may be wrong in places, so that all problems are told at
+ * once; passes over whatever it cannot read.
+ */
+export function crossCheck(root: Mapping, report: Report): void {
+  checkListeners(root, report);
+  checkCa(mapping(root['ca']), report);
+  checkVaults(root, report);
+  checkCredentials(root, report);
+  checkRules(root, report);
+  checkProfiles(root, report);
+  checkStubVariables(root, report);
+}
+
+/** What is valid but probably not meant. */
+export function findWarnings(root: Mapping, warn: Report): void {
+  if (items(root['rules']).length === 0) warn(['rules'], 'there are no rules, so every request is denied');
+  const admin = mapping(root['listen'])['admin'];
+  const host = typeof admin === 'string' ? parseListen(admin)?.host : undefined;
+  if (host === '0.0.0.0' || host === '::') {
+    warn(
+      ['listen', 'admin'],
+      'the control plane listens on every address; write 127.0.0.1 or unix:/path, out of reach of sandboxes',
+    );
+  }
+  const order = ruleNames(root);
+  for (const [name, profile] of Object.entries(mapping(root['profiles']))) {
+    const path = ['profiles', name, 'rules'];
+    const positions = texts(mapping(profile)['rules']).map(rule => order.indexOf(rule));
+    if (positions.length === 0) warn(path, 'this profile has no rules, so it denies every request');
+    if (positions.some((position, i) => i > 0 && position < (positions[i - 1] as number))) {
+      warn(
+        path,
+        'rules are asked in the order in which they stand under `rules`; write them in that order here too',
+      );
+    }
+  }
+}
+
+function checkListeners(root: Mapping, report: Report): void {
+  const { proxy, admin } = mapping(root['listen']);
+  if (typeof proxy === 'string' && proxy === admin && !proxy.endsWith(':0')) {
+    report(['listen', 'admin'], 'is the address of the proxy too; give it another port');
+  }
+}
+
+function checkCa({ cert, key }: Mapping, report: Report): void {
+  if (cert !== undefined && key === undefined)
+    report(['ca', 'key'], 'is missing; `cert` needs its private key');
+  if (key !== undefined && cert === undefined)
+    report(['ca', 'cert'], 'is missing; `key` needs its certificate');
+}
+
+function checkVaults(root: Mapping, report: Report): void {
+  for (const name of BUILT_IN_VAULTS) {
+    const { type } = mapping(mapping(root['vaults'])[name]);
+    if (typeof type === 'string' && type !== name) {
+      report(
+        ['vaults', name, 'type'],
+        `is not ${name}, which that name promises; give this vault another name`,
+      );
+    }
+  }
+}
+
+function checkCredentials(root: Mapping, report: Report): void {
+  const vaults = mapping(root['vaults']);
+  const names = [...new Set([...BUILT_IN_VAULTS, ...Object.keys(vaults)])];
+  for (const [name, credential] of Object.entries(mapping(root['credentials']))) {
+    const { from } = mapping(credential);
+    const ref = typeof from === 'string' ? parseSecretRef(from) : undefined;
+    if (!ref) continue;
+    const path = ['credentials', name, 'from'];
+    if (!names.includes(ref.vault)) {
+      report(path, `names no vault of this file; ${suggest(ref.vault, names)}`);
+    } else if (ref.vault === 'env' && (looksSecret(ref.id) || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(ref.id))) {
+      report(
+        path,
+        'does not look like the name of an environment variable; write env:NAME, never the secret itself',
+      );
+    }
+  }
+}
+
+function checkProfiles(root: Mapping, report: Report): void {
+  const known = ruleNames(root);
+  const profiles = root['profiles'];
+  if (profiles !== undefined && profiles !== null && Object.keys(mapping(profiles)).length === 0) {
+    report(['profiles'], 'is empty; write profiles, or leave it out for one profile with every rule');
+  }
+  for (const [name, profile] of Object.entries(mapping(profiles))) {
+    const rules = items(mapping(profile)['rules']);
+    for (const [i, rule] of rules.entries()) {
+      if (typeof rule !== 'string') continue;
+      const path = ['profiles', name, 'rules', i];
+      if (!known.includes(rule))
+        report(path, `names no rule of this file; ${suggest(rule, known, 'define it under `rules`')}`);
+      else if (rules.indexOf(rule) < i) report(path, 'is there twice; name each rule once');
+    }
+  }
+}
+
+/** Two stubs cannot stand in one variable of one sandbox. */
+function checkStubVariables(root: Mapping, report: Report): void {
+  const credentials = mapping(root['credentials']);
+  const told = new Set<string>();
+  for (const names of credentialsPerProfile(root)) {
+    const owners = new Map<string, string>();
+    for (const name of names) {
+      const { env } = mapping(mapping(credentials[name])['stub']);
+      if (typeof env !== 'string') continue;
+      const isFirst = !owners.has(env);
+      if (isFirst) owners.set(env, name);
+      else if (!told.has(name))
+        report(
+          ['credentials', name, 'stub', 'env'],
+          'is the variable of another credential in the same profile; give each its own',
+        );
+      if (!isFirst) told.add(name);
+    }
+  }
+}
+
+function credentialsPerProfile(root: Mapping): Set<string>[] {
+  const rules = items(root['rules']).map(mapping);
+  const injected = (rule: Mapping) => texts(items(rule['inject']).map(entry => mapping(entry)['credential']));
+  if (root['profiles'] === undefined) return [new Set(rules.flatMap(injected))];
+  return Object.values(mapping(root['profiles'])).map(profile => {
+    const chosen = texts(mapping(profile)['rules']);
+    return new Set(rules.filter(rule => chosen.includes(String(rule['name']))).flatMap(injected));
+  });
+}
+
+function ruleNames(root: Mapping): readonly string[] {
+  return texts(items(root['rules']).map(rule => mapping(rule)['name']));
+}
