@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import type { OutboundHead, Placed, Placement } from '../types.ts';
-import { fieldValues, setField } from './fields.ts';
+import { fieldValues, setField, unreadable } from './fields.ts';
 
 /** `Authorization: Basic base64(user:password)` (RFC 7617, section 2). */
 const FORM = /^basic +([A-Za-z0-9+/]+={0,2})$/i;
@@ -24,12 +24,15 @@ class Basic implements Placement {
   find(out: OutboundHead): readonly string[] {
     return fieldValues(out, 'authorization').flatMap(value => {
       const pair = parse(value);
-      return pair ? [pair.user, pair.password] : [value];
+      return pair ? [pair.user, pair.password] : [unreadable(value)];
     });
   }
 
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed {
-    const wire = secret.as(Buffer.from(this.#userPass(out, stub, secret.reveal())).toString('base64'));
+    // Bytes, as latin1: the half that is kept need not be UTF-8.
+    const value = Buffer.from(secret.reveal(), 'utf8').toString('latin1');
+    const userPass = Buffer.from(this.#userPass(out, stub, value), 'latin1');
+    const wire = secret.as(userPass.toString('base64'));
     setField(out, 'Authorization', wire.as(`Basic ${wire.reveal()}`));
     return { at: this.slot, wire };
   }
@@ -52,7 +55,7 @@ function parse(value: string): UserPass | undefined {
   if (base64 === undefined) return undefined;
   const bytes = Buffer.from(base64, 'base64');
   if (bytes.toString('base64') !== base64) return undefined;
-  const text = bytes.toString('utf8');
+  const text = bytes.toString('latin1');
   const colon = text.indexOf(':');
   return colon < 0 ? undefined : { user: text.slice(0, colon), password: text.slice(colon + 1) };
 }

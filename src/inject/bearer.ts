@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import type { OutboundHead, Placed, Placement } from '../types.ts';
-import { fieldValues, setField } from './fields.ts';
+import { fieldValues, setField, unreadable } from './fields.ts';
 
 /** `Authorization: Bearer …` (RFC 6750, section 2.1); `token` is what GitHub's own clients write. */
 const FORM = /^(bearer|token) +(\S+)$/i;
@@ -12,7 +12,7 @@ class Bearer implements Placement {
   readonly slot = 'header authorization';
 
   find(out: OutboundHead): readonly string[] {
-    return fieldValues(out, 'authorization').map(value => FORM.exec(value)?.[2] ?? value);
+    return fieldValues(out, 'authorization').map(value => FORM.exec(value)?.[2] ?? unreadable(value));
   }
 
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed {

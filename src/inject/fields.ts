@@ -12,6 +12,11 @@ export function fieldValues(out: OutboundHead, name: string): string[] {
   return values;
 }
 
+/** A value that is not in a placement's form: it stands there, but can be no stub, as no field value begins with a space. */
+export function unreadable(value: string): string {
+  return ` ${value}`;
+}
+
 /** Sets the field `name` to one value: the first one keeps its place and its spelling, further ones are removed. */
 export function setField(out: OutboundHead, name: string, value: string | Secret): void {
   const { headers } = out;

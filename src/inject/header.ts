@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import type { OutboundHead, Placed, Placement } from '../types.ts';
-import { fieldValues, setField } from './fields.ts';
+import { fieldValues, setField, unreadable } from './fields.ts';
 import { isHopByHop } from './outbound.ts';
 
 /** Fields that the gate itself writes or reads; a credential there would break framing, routing or scrubbing. */
@@ -25,7 +25,7 @@ class Header implements Placement {
   find(out: OutboundHead): readonly string[] {
     const prefix = this.#prefix;
     return fieldValues(out, this.#field).map(value =>
-      value.startsWith(prefix) ? value.slice(prefix.length) : value,
+      value.startsWith(prefix) ? value.slice(prefix.length) : unreadable(value),
     );
   }
 

@@ -27,7 +27,7 @@ class Query implements Placement {
     const target = typeof out.target === 'string' ? out.target : out.target.reveal();
     const wire = secret.as(encode(secret));
     const mark = target.indexOf('?');
-    const pairs = mark < 0 ? [] : pairsOf(target);
+    const pairs = mark < 0 || mark === target.length - 1 ? [] : pairsOf(target);
     const chosen = this.#choose(pairs, stub);
     const key = pairs[chosen] === undefined ? encodeURIComponent(this.#name) : keyOf(pairs[chosen]);
     const written = `${key}=${wire.reveal()}`;

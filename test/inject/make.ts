@@ -48,7 +48,10 @@ export function base64(text: string): string {
 export function percent(text: string, rounds = 1): string {
   let encoded = text;
   for (let i = 0; i < rounds; i++) {
-    encoded = [...encoded].map(char => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`).join('');
+    encoded = encoded
+      .split('')
+      .map(char => `%${char.charCodeAt(0).toString(16).padStart(2, '0')}`)
+      .join('');
   }
   return encoded;
 }

@@ -39,7 +39,8 @@ describe('the marker', () => {
   // A hexadecimal digit there would let `%` before a stub swallow its beginning in a decoder.
   it('begins with no hexadecimal digit in any spelling, whatever the key', () => {
     for (let i = 0; i < 2_000; i++) {
-      for (const needle of keyOf(`gate ${i}`).needles) expect(needle.text).toMatch(/^[^0-9A-Fa-f][0-9A-Za-z]+$/);
+      for (const needle of keyOf(`gate ${i}`).needles)
+        expect(needle.text).toMatch(/^[^0-9A-Fa-f][0-9A-Za-z]+$/);
     }
   });
 
@@ -60,11 +61,21 @@ const SPELLINGS: readonly (readonly [string, (text: string) => string])[] = [
   ['base64 at alignment 0', base64],
   ['base64 at alignment 1', text => base64(`x${text}`)],
   ['base64 at alignment 2', text => base64(`xy${text}z`)],
-  ['base64url after bytes that need it', text => Buffer.from(`\xff\xfe\xfd${text}\xff\xff`, 'latin1').toString('base64url')],
+  [
+    'base64url after bytes that need it',
+    text => Buffer.from(`\xff\xfe\xfd${text}\xff\xff`, 'latin1').toString('base64url'),
+  ],
   ['percent, every character', text => percent(text)],
   ['percent, one character', text => percent(text.slice(0, 1)) + text.slice(1)],
   ['percent, upper case', text => percent(text).toUpperCase()],
-  ['percent, every second character', text => [...text].map((c, i) => (i % 2 ? percent(c) : c)).join('')],
+  [
+    'percent, every second character',
+    text =>
+      text
+        .split('')
+        .map((c, i) => (i % 2 ? percent(c) : c))
+        .join(''),
+  ],
   ['percent, two rounds', text => percent(text, 2)],
   ['percent over base64', text => percent(base64(text))],
   ['two rounds of percent over base64', text => percent(base64(`:${text}`), 2)],
@@ -111,7 +122,7 @@ describe('count', () => {
     ['a marker in base62', `${key.marker}000000000000000`],
     ['lower case', stub.toLowerCase()],
     ['upper case', stub.toUpperCase()],
-    ['reversed', [...stub].toReversed().join('')],
+    ['reversed', stub.split('').toReversed().join('')],
     ['cut inside the tag', stub.slice(0, 23)],
     ['without its first tag character', `ghp_${stub.slice(5)}`],
   ])('does not count %s', (_, text) => {

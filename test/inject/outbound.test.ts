@@ -1,0 +1,160 @@
+import { describe, expect, it } from 'vitest';
+import { Refusal } from '../../src/errors.ts';
+import { fieldValues, removeField, setField } from '../../src/inject/fields.ts';
+import { placements } from '../../src/inject/index.ts';
+import { Outbound } from '../../src/inject/outbound.ts';
+import { Secret } from '../../src/secret.ts';
+import { headOf, injection, outbound, ruleOf } from './make.ts';
+
+const bearer = placements.build('bearer', {});
+const injecting = ruleOf([injection(bearer)]);
+
+function rendered(headers: readonly string[], rule = ruleOf([])): string {
+  return Outbound.from(headOf('/', headers), '/', rule).render();
+}
+
+describe('Outbound.from', () => {
+  it('keeps the client’s fields in their case and order', () => {
+    const headers = ['Host', 'a.example', 'x-B', '1', 'X-a', '2', 'x-b', '3'];
+    expect(rendered(headers)).toBe('GET / HTTP/1.1\r\nHost: a.example\r\nx-B: 1\r\nX-a: 2\r\nx-b: 3\r\n');
+  });
+
+  it('takes the target that was judged, not the one that was sent', () => {
+    const head = headOf('http://a.example/x?y', ['Host', 'a.example']);
+    expect(Outbound.from(head, '/x?y', ruleOf([])).render()).toBe('GET /x?y HTTP/1.1\r\nHost: a.example\r\n');
+  });
+
+  it.each([
+    'Connection',
+    'Proxy-Connection',
+    'Keep-Alive',
+    'Proxy-Authorization',
+    'Proxy-Authenticate',
+    'TE',
+    'Transfer-Encoding',
+    'Content-Length',
+    'Upgrade',
+    'HTTP2-Settings',
+    'pRoXy-AuThOrIzAtIoN',
+  ])('drops %s', name => {
+    expect(rendered(['Host', 'a', name, 'value', 'X', 'y'])).toBe('GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n');
+  });
+
+  it('drops what Connection names, before and after it, in any case', () => {
+    const headers = [
+      'X-One',
+      '1',
+      'Connection',
+      'close, x-ONE , ,X-two',
+      'x-Two',
+      '2',
+      'Connection',
+      'x-three',
+      'X-Three',
+      '3',
+      'X-Four',
+      '4',
+    ];
+    expect(rendered(headers)).toBe('GET / HTTP/1.1\r\nX-Four: 4\r\n');
+  });
+
+  it('refuses a Connection that names Host', () => {
+    expect(() => rendered(['Host', 'a', 'Connection', 'HOST'])).toThrow(
+      expect.objectContaining({ code: 'malformed_request' }),
+    );
+  });
+
+  it('leaves the head that it was made from untouched', () => {
+    const head = headOf('/', ['Authorization', 'Bearer x', 'Connection', 'a', 'A', 'b']);
+    const before = structuredClone(head.headers);
+    bearer.inject(Outbound.from(head, '/', injecting), undefined, new Secret('github', 'sesame-open'));
+    expect(head.headers).toEqual(before);
+  });
+
+  it.each([
+    ['Range', 'bytes=0-0'],
+    ['If-Range', '"etag"'],
+    ['rAnGe', 'bytes=0-0'],
+  ])('drops %s where a credential is injected', (name, value) => {
+    expect(rendered([name, value], injecting)).not.toContain(value);
+  });
+
+  it('keeps Range where the rule allows it, or injects nothing', () => {
+    expect(rendered(['Range', 'bytes=0-0'], ruleOf([injection(bearer)], true))).toContain('Range: bytes=0-0');
+    expect(rendered(['Range', 'bytes=0-0'])).toContain('Range: bytes=0-0');
+  });
+
+  it.each([
+    ['gzip, deflate, br, zstd', 'gzip, deflate, br, zstd'],
+    ['gzip;q=1.0,br;q=0.5', 'gzip;q=1.0,br;q=0.5'],
+    ['GZIP', 'GZIP'],
+    ['gzip, deflate, br, compress', 'gzip, deflate, br'],
+    ['gzip;q=0.5, dcb, dcz;q=1, br ; q=0.1', 'gzip;q=0.5, br ; q=0.1'],
+    ['*', 'identity'],
+    ['*;q=0.5, gzip', 'gzip'],
+    ['xgzip, gzipx, x-gzip', 'identity'],
+    ['', 'identity'],
+    ['gzip,', 'gzip'],
+    ['compress', 'identity'],
+  ])('asks for no coding that the gate cannot read: %j becomes %j', (sent, kept) => {
+    expect(rendered(['Accept-Encoding', sent])).toBe(`GET / HTTP/1.1\r\nAccept-Encoding: ${kept}\r\n`);
+  });
+
+  it('adds no Accept-Encoding', () => {
+    expect(rendered(['Host', 'a'])).toBe('GET / HTTP/1.1\r\nHost: a\r\n');
+  });
+});
+
+describe('render', () => {
+  it.each(['\r\nX-Evil: 1', '\n', '\r', '\0', '\t', '\x7f', '\x1b[2J', 'é', '\u010d\u010a', '😀'])(
+    'refuses a credential that holds %j, and does not show it',
+    bad => {
+      const out = outbound('/', ['Host', 'a']);
+      setField(out, 'X-Key', new Secret('github', `sesame${bad}open`));
+      try {
+        out.render();
+        expect.unreachable();
+      } catch (thrown) {
+        const refusal = thrown as Refusal;
+        expect(refusal.code).toBe('credential_unavailable');
+        expect(refusal.message).not.toContain('github');
+        expect(String(refusal.cause)).toContain('credential "github"');
+        expect(JSON.stringify(refusal) + String(refusal.stack) + String(refusal.cause)).not.toContain(
+          'sesame',
+        );
+      }
+    },
+  );
+
+  it('refuses a target with a space from a credential', () => {
+    const out = outbound('/', []);
+    out.target = new Secret('github', '/?key=a b');
+    expect(() => out.render()).toThrow(expect.objectContaining({ code: 'credential_unavailable' }));
+  });
+});
+
+describe('fields', () => {
+  const headers = ['Host', 'a', 'X-Key', '1', 'x-key', '2', 'Other', '3'];
+
+  it('finds all values of a name in any case', () => {
+    expect(fieldValues(outbound('/', headers), 'x-key')).toEqual(['1', '2']);
+  });
+
+  it('sets one value where the first stood and removes the others', () => {
+    const out = outbound('/', headers);
+    setField(out, 'X-KEY', 'new');
+    expect(out.headers).toEqual(['Host', 'a', 'X-Key', 'new', 'Other', '3']);
+  });
+
+  it('adds a field at the end', () => {
+    const out = outbound('/', headers);
+    setField(out, 'X-New', 'new');
+    expect(out.headers).toEqual([...headers, 'X-New', 'new']);
+  });
+
+  it('removes a field', () => {
+    const out = outbound('/', headers);
+    removeField(out, 'X-KEY');
+    expect(out.headers).toEqual(['Host', 'a', 'Other', '3']);
+  });
+});
