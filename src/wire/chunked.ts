@@ -104,9 +104,10 @@ export class ChunkedReader {
     let at = from;
     while (at < bytes.length && this.#endMatched < 4) {
       const byte = bytes[at++];
-      const expected = this.#endMatched % 2 === 0 ? CR : LF;
-      if (byte === expected) this.#endMatched++;
-      else this.#endMatched = byte === CR ? 1 : 0;
+      const isAfterCr = this.#endMatched % 2 === 1;
+      if (isAfterCr !== (byte === LF)) throw fault(this.#side, 'A trailer line that does not end with CRLF');
+      if (byte === CR || byte === LF) this.#endMatched++;
+      else this.#endMatched = 0;
     }
     this.#trailerText += bytes.toString('latin1', from, at);
     if (this.#trailerText.length > this.#limits.head) throw fault(this.#side, 'The trailers are too large');

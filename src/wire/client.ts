@@ -63,6 +63,7 @@ export class ClientConnection implements WriterOwner, Valve {
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
+    if (socket.isPaused()) socket.resume();
   }
 
   /** Requests that were answered on this connection; > 0: it is a reused one. */

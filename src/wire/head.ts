@@ -121,11 +121,12 @@ export function parseResponseHead(bytes: Buffer, limits: ClientLimits, method: s
   if (!line) throw fault(side, 'The status line is not "HTTP/1.1 status reason"');
   const status = Number(line[2]);
   const minor = Number(line[1]);
-  if (status < 200 && !INTERIM.has(status))
-    throw fault(side, 'The upstream answered with an unknown 1xx status');
   const headers = parseFields(text, line[0].length, limits.headers, side);
   const framing = framingOf(headers, side);
   if (framing.chunked && minor === 0) throw fault(side, 'Transfer-Encoding in HTTP/1.0');
+  if (status < 200 && !(INTERIM.has(status) && minor === 1 && !framing.close)) {
+    throw fault(side, 'An interim answer that some clients would take for the final one');
+  }
   if ((status < 200 || status === 204) && (framing.chunked || (framing.contentLength ?? 0) > 0)) {
     throw fault(side, 'A body where the status allows none');
   }

@@ -65,6 +65,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
+    if (socket.isPaused()) socket.resume();
   }
 
   get closing(): boolean {
