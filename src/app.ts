@@ -5,7 +5,7 @@ import { Metrics } from './audit/metrics.ts';
 import { compileConfig } from './config/compile.ts';
 import { loadConfig } from './config/load.ts';
 import type { Compiled, Config, ResolvedTo } from './config/types.ts';
-import { watchConfig } from './config/watch.ts';
+import { needsRestart, watchConfig } from './config/watch.ts';
 import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
 import type { Rooms } from './flow/rooms.ts';
@@ -35,8 +35,11 @@ export interface GateOptions {
   /** Absolute path of the configuration. */
   readonly configFile: string;
   readonly log: Log;
-  /** Hosts that the caller serves itself, such as the demo's; their certificates are PEM, added to the trust. */
-  readonly extraUpstreams?: { readonly resolve: ReadonlyMap<CanonicalHost, ResolvedTo>; readonly ca: string };
+  /** Hosts that the caller serves itself, such as the demo's; `caFile` is PEM, added to the trust. */
+  readonly extraUpstreams?: {
+    readonly resolve: ReadonlyMap<CanonicalHost, ResolvedTo>;
+    readonly caFile: string;
+  };
   /** Listen here, whatever the configuration says; for a gate embedded in another command. */
   readonly listen?: { readonly host: string; readonly port: number };
 }
@@ -139,10 +142,6 @@ class RunningGate implements Gate {
       next => this.#use(next),
       error => this.#keep(error),
     );
-    this.#upstreamSweeper = setInterval(
-      () => this.#flow.rooms.upstream.sweep(performance.now()),
-      500,
-    ).unref();
   }
 
   get config(): Config {
@@ -226,9 +225,9 @@ class RunningGate implements Gate {
     const { proxy } = upstream;
     return new Upstream({
       ...upstream,
+      ...(extraUpstreams && { caFile: extraUpstreams.caFile }),
       resolve: new Map([...upstream.resolve, ...(extraUpstreams?.resolve ?? [])]),
-      extraCa: extraUpstreams?.ca,
-      proxy: proxy && new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`),
+      ...(proxy && { proxy: new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`) }),
       own: () => this.#own,
       limits: {
         ...UPSTREAM_LIMITS,
@@ -239,16 +238,26 @@ class RunningGate implements Gate {
   }
 
   #use(next: Compiled): void {
+    const { log } = this.#options;
+    const { file } = next.config;
+    let rooms: Rooms;
+    try {
+      rooms = this.#rooms(next);
+    } catch (error) {
+      return this.#keep(error);
+    }
+    const fixed = needsRestart(this.config, next.config);
+    if (fixed.length > 0) log.warn(`changes of ${fixed.join(', ')} count after a restart`, { file });
     const old = this.#flow.rooms.upstream;
     this.#compiled = next;
     this.#secrets.reconfigure(next);
-    this.#flow.rooms = this.#rooms(next);
+    this.#flow.rooms = rooms;
     old.close();
-    this.#options.log.info('configuration reloaded', { file: next.config.file });
+    log.info('configuration reloaded', { file });
   }
 
-  #keep(error: Error): void {
-    this.#options.log.error('configuration not reloaded: the last good one stays', { cause: error });
+  #keep(cause: unknown): void {
+    this.#options.log.error('configuration not reloaded: the last good one stays', { cause });
   }
 }
 
