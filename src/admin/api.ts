@@ -3,6 +3,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
 import type { Gate } from '../app.ts';
 import { parseDuration } from '../config/scalars.ts';
+import { SessionError } from '../state/session.ts';
 import type { Log, Session } from '../types.ts';
 import type { TrustFiles } from './environment.ts';
 import { refuseBrowsers, requireToken } from './guard.ts';
@@ -16,15 +17,14 @@ export interface AdminRooms {
   /** Host that the listener is configured with; undefined for a Unix socket. */
   readonly host: string | undefined;
   readonly log: Log;
+  readonly state: { draining: boolean };
 }
 
 const BODY_LIMIT = 64 * 1024;
 
-const text = z.string().min(1).max(256);
-
-/** What POST /v1/sessions takes. */
+/** What POST /v1/sessions takes; the session's own checks bound the texts. */
 const NewSession = z.strictObject({
-  profile: text.default('default'),
+  profile: z.string().default('default'),
   ttl: z
     .string()
     .transform((value, issues) => {
@@ -33,9 +33,9 @@ const NewSession = z.strictObject({
       return ms ?? z.NEVER;
     })
     .optional(),
-  sub: text.optional(),
-  act: text.optional(),
-  labels: z.record(text, z.string().max(256)).optional(),
+  sub: z.string().optional(),
+  act: z.string().optional(),
+  labels: z.record(z.string(), z.string()).optional(),
 });
 
 /** The control plane (contract, section 5). */
@@ -44,12 +44,12 @@ export function adminApi(rooms: AdminRooms): Hono {
   const api = new Hono();
   api.use(refuseBrowsers(rooms.host));
   api.get('/healthz', c => c.json({ ok: true }));
-  api.get('/readyz', c => ready(c, gate));
+  api.get('/readyz', c => ready(c, rooms));
   api.use(requireToken(rooms.token));
   api.use(bodyLimit({ maxSize: BODY_LIMIT, onError: c => refuse(c, 'body_too_large') }));
   api.get('/metrics', c => metrics(c, gate));
   api.post('/v1/sessions', c => createSession(c, rooms));
-  api.get('/v1/sessions', c => c.json({ sessions: [...gate.sessions.list()].map(s => describe(gate, s)) }));
+  api.get('/v1/sessions', c => c.json({ sessions: gate.sessions.list().map(s => describe(gate, s)) }));
   api.all('/v1/sessions', c => notAllowed(c, 'GET, POST'));
   api.get('/v1/sessions/:id', c => {
     const session = gate.sessions.get(c.req.param('id'));
@@ -58,7 +58,7 @@ export function adminApi(rooms: AdminRooms): Hono {
   api.delete('/v1/sessions/:id', c => {
     const session = gate.sessions.get(c.req.param('id'));
     if (!session) return refuse(c, 'not_found', 'There is no such session');
-    gate.sessions.revoke(session.session, Date.now());
+    gate.sessions.revoke(session.session);
     return c.json(describe(gate, session));
   });
   api.all('/v1/sessions/:id', c => notAllowed(c, 'GET, DELETE'));
@@ -84,14 +84,19 @@ async function createSession(c: Context, { gate, trust }: AdminRooms): Promise<R
       `profile: there is none of that name; write one of ${[...profiles.keys()].join(', ')}`,
     );
   }
-  const { session, token } = gate.createSession({
-    profile,
-    ...(ttl !== undefined && { ttlMs: ttl }),
-    ...(sub !== undefined && { sub }),
-    ...(act !== undefined && { act }),
-    ...(labels !== undefined && { labels }),
-  });
-  return c.json(sessionAnswer(gate, trust, session, token), 201);
+  try {
+    const { session, token } = gate.createSession({
+      profile,
+      ...(ttl !== undefined && { ttlMs: ttl }),
+      ...(sub !== undefined && { sub }),
+      ...(act !== undefined && { act }),
+      ...(labels !== undefined && { labels }),
+    });
+    return c.json(sessionAnswer(gate, trust, session, token), 201);
+  } catch (error) {
+    if (!(error instanceof SessionError)) throw error;
+    return refuse(c, error.kind === 'full' ? 'too_many_sessions' : 'invalid_request', error.message);
+  }
 }
 
 /** Every problem with its key. */
@@ -104,6 +109,7 @@ function describe(gate: Gate, session: Session) {
   const time = (ms: number) => new Date(ms).toISOString();
   return {
     id: session.session,
+    state: stateOf(session),
     profile: session.profile,
     sub: session.sub ?? null,
     act: session.act ?? null,
@@ -115,9 +121,14 @@ function describe(gate: Gate, session: Session) {
   };
 }
 
-function ready(c: Context, gate: Gate): Response {
+function stateOf(session: Session): 'live' | 'revoked' | 'expired' {
+  if (session.revokedAt !== undefined) return 'revoked';
+  return session.expiresAt <= Date.now() ? 'expired' : 'live';
+}
+
+function ready(c: Context, { gate, state }: AdminRooms): Response {
   // The configuration and the CA are there, and the listeners up, before this one answers.
-  const checks = { audit: gate.audit.healthy, proxy: gate.address.port > 0 };
+  const checks = { audit: gate.audit.healthy, serving: !state.draining };
   const ok = Object.values(checks).every(Boolean);
   return c.json({ ok, checks }, ok ? 200 : 503);
 }
@@ -125,7 +136,7 @@ function ready(c: Context, gate: Gate): Response {
 function metrics(c: Context, gate: Gate): Response {
   const text = gate.metrics.text({
     tunnels: gate.openTunnels,
-    sessions: gate.sessions.size,
+    sessions: gate.sessions.list().filter(session => stateOf(session) === 'live').length,
     auditHealthy: gate.audit.healthy,
     auditLost: gate.audit.lost,
   });

@@ -19,6 +19,7 @@ const REFUSALS = {
   invalid_request: [400, 'The request body is not valid', 'See "stubgate session create --help"'],
   body_too_large: [413, 'The request body is larger than 64 KB', 'Send less'],
   not_json: [415, 'The body is not declared as JSON', 'Send "content-type: application/json"'],
+  too_many_sessions: [429, 'Too many sessions are live', 'Revoke some, or give them a shorter ttl'],
   internal_error: [500, 'The gate failed', 'See its log'],
 } as const satisfies Record<string, readonly [ContentfulStatusCode, string, string]>;
 

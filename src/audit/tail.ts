@@ -3,6 +3,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { AuditEvent } from '../types.ts';
 import { LINE_LIMIT, splitLines } from './chain.ts';
+import { printable } from './printable.ts';
 
 export interface TailOptions {
   file: string;
@@ -130,10 +131,3 @@ function summary(event: AuditEvent): string {
   const told = pairs.filter(([, value]) => value !== null && value !== '' && value !== 0);
   return [event.status, event.method ?? 'CONNECT', url, ...told.map(([k, v]) => `${k}=${v}`)].join(' ');
 }
-
-/** Controls and marks of direction, which could change what a terminal shows, as escapes. */
-const printable = (text: string): string =>
-  text.replace(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    char => `\\u{${(char.codePointAt(0) as number).toString(16)}}`,
-  );

@@ -1,0 +1,146 @@
+import type { Command } from 'commander';
+import { compileConfig } from '../config/compile.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Compiled, Profile } from '../config/types.ts';
+import type { Reason } from '../errors.ts';
+import { parseAuthority } from '../policy/host.ts';
+import { canonicalPath } from '../policy/path.ts';
+import { admit, decide, type Mismatch, type RuleSpec } from '../policy/table.ts';
+import type { Target } from '../types.ts';
+import { FAILED, UsageError } from './fail.ts';
+import { configOption, requireConfig } from './find-config.ts';
+import { print, printJson } from './output.ts';
+
+interface ExplainOptions {
+  config?: string;
+  profile: string;
+  json?: boolean;
+}
+
+/** What would happen to one request, and why. */
+export interface Explanation {
+  request: string;
+  profile: string;
+  verdict: 'allow' | 'deny' | 'tunnel';
+  reason: Reason | null;
+  rule: string | null;
+  /** In the order of the table. */
+  rules: { rule: string; action: string; matches: boolean; why: string }[];
+  inject: { credential: string; as: string; at: string; when: string; required: boolean; foreign: string }[];
+}
+
+export function explainVerb(program: Command): void {
+  program
+    .command('explain')
+    .argument('<method>')
+    .argument('<url>')
+    .description('what would happen to a request, and why; without any network')
+    .addOption(configOption())
+    .option('--profile <name>', 'the rules it runs under', 'default')
+    .option('--json', 'for programs')
+    .addHelpText(
+      'after',
+      '\nExit code: 0 allowed, 1 denied.\n\nExample:\n  stubgate explain GET https://api.github.com/user',
+    )
+    .action((method: string, url: string, { config, profile, json }: ExplainOptions) => {
+      const explanation = explain(compileConfig(loadConfig(requireConfig(config))), profile, method, url);
+      if (json) printJson(explanation);
+      else print(describe(explanation));
+      if (explanation.verdict === 'deny') process.exitCode = FAILED;
+    });
+}
+
+/** Throws UsageError for a profile or a URL that does not exist. */
+export function explain(compiled: Compiled, profileName: string, method: string, url: string): Explanation {
+  const profile = compiled.profiles.get(profileName);
+  if (!profile) {
+    throw new UsageError(
+      `there is no profile "${profileName}"; write one of ${[...compiled.profiles.keys()].join(', ')}`,
+    );
+  }
+  const { target, ambiguous } = parseRequest(method, url);
+  const { verdict, reason, rule } = ambiguous ? AMBIGUOUS : outcome(profile, target);
+  const specs = new Map(compiled.config.rules.map(spec => [spec.name, spec]));
+  const winner = profile.table.rules.find(({ name }) => name === rule);
+  return {
+    request: `${method} ${url}`,
+    profile: profileName,
+    verdict,
+    reason,
+    rule,
+    rules: profile.table.rules.map(row => {
+      const mismatch = row.mismatch(target);
+      const spec = specs.get(row.name);
+      const why = mismatch === undefined || !spec ? '' : whyNot(mismatch, spec, target);
+      return { rule: row.name, action: row.action, matches: mismatch === undefined, why };
+    }),
+    inject: (verdict === 'allow' ? (winner?.injections ?? []) : []).map(injection => ({
+      credential: injection.credential,
+      as: injection.placement.type,
+      at: injection.placement.slot,
+      when: injection.when,
+      required: injection.required,
+      foreign: injection.foreign,
+    })),
+  };
+}
+
+type Outcome = Pick<Explanation, 'verdict' | 'reason' | 'rule'>;
+
+const AMBIGUOUS: Outcome = { verdict: 'deny', reason: 'ambiguous_path', rule: null };
+
+/** As the gate asks: first at CONNECT, then for the request in it. */
+function outcome({ table }: Profile, target: Target): Outcome {
+  const { scheme, host, port } = target;
+  const admission =
+    scheme === 'https' ? admit(table, { scheme, host, port }) : { verdict: 'intercept' as const };
+  const decision = admission.verdict === 'intercept' ? decide(table, target) : admission;
+  const rule = decision.rule?.name ?? null;
+  if (decision.verdict === 'deny') return { verdict: 'deny', reason: decision.reason, rule };
+  return { verdict: decision.verdict, reason: null, rule };
+}
+
+/** Not `new URL`: it would repair what the gate refuses. */
+function parseRequest(method: string, url: string): { target: Target; ambiguous: boolean } {
+  const [, scheme, authority, rest] = /^(https?):\/\/([^/?#]+)([^#]*)$/.exec(url) ?? [];
+  const to = parseAuthority(authority ?? '', scheme === 'http' ? 80 : 443);
+  if (!to) throw new UsageError(`${url}: write http:// or https://, a host name, a path and no fragment`);
+  if (!/^[A-Z][A-Z-]*$/.test(method))
+    throw new UsageError(`${method}: write a method in capitals, such as GET`);
+  const origin = rest?.startsWith('/') ? rest : `/${rest ?? ''}`;
+  const canonical = canonicalPath(origin);
+  const path = canonical?.path ?? origin;
+  return {
+    target: { scheme: scheme as Target['scheme'], ...to, method, path },
+    ambiguous: canonical === undefined,
+  };
+}
+
+function whyNot(mismatch: Mismatch, rule: RuleSpec, target: Target): string {
+  const [asked, allowed] = {
+    host: [target.host, rule.hosts],
+    scheme: [target.scheme, rule.schemes],
+    port: [target.port, rule.ports ?? [target.scheme === 'https' ? 443 : 80]],
+    method: [target.method, rule.methods ?? []],
+    path: [target.path, rule.paths ?? []],
+  }[mismatch] as [string | number, readonly (string | number)[]];
+  return `${mismatch} ${asked} is not ${allowed.join(', ')}`;
+}
+
+const IN_CLEAR = 'matches, but would inject over plain http; write insecure: true if that is meant';
+
+function describe({ request, profile, verdict, reason, rule, rules, inject }: Explanation): string {
+  const rows = rules.map(row => {
+    const mark = row.rule === rule ? '→' : row.matches ? '·' : ' ';
+    const wins = row.action === 'allow' && verdict === 'deny' ? IN_CLEAR : `matches: ${row.action}`;
+    const why = row.rule === rule ? wins : row.matches ? 'matches too late' : row.why;
+    return `  ${mark} ${row.rule}: ${why}`;
+  });
+  const injections = inject.map(
+    i =>
+      `  injects ${i.credential} as ${i.as} (${i.at}), ${i.when === 'stub' ? 'where its stub stands' : 'always'}` +
+      `${i.required ? ', required' : ''}; another value there is ${i.foreign === 'refuse' ? 'refused' : 'passed'}`,
+  );
+  const because = reason ?? (rule === null ? '' : `rule ${rule}`);
+  return [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...injections].join('\n');
+}

@@ -1,0 +1,44 @@
+import { Command, CommanderError } from 'commander';
+import { auditVerb } from './audit.ts';
+import { caVerb } from './ca.ts';
+import { checkVerb } from './check.ts';
+import { explainVerb } from './explain.ts';
+import { fail } from './fail.ts';
+import { initVerb } from './init.ts';
+import { runVerb } from './run.ts';
+import { sessionVerb } from './session.ts';
+import { startVerb } from './start.ts';
+import { version } from './version.ts';
+
+/** Runs one command line; settles when its verb is done. Sets the process's exit code. */
+export async function main(argv: readonly string[]): Promise<void> {
+  try {
+    await commandLine().parseAsync(argv);
+  } catch (thrown) {
+    process.exitCode = fail(thrown);
+  }
+}
+
+function commandLine(): Command {
+  const program = new Command('stubgate')
+    .description('The egress gate of a sandbox: stubs go in, real credentials go out, and never come back.')
+    .version(version())
+    .enablePositionalOptions()
+    .showHelpAfterError('(see --help)')
+    .addHelpText(
+      'after',
+      '\nExample:\n  stubgate init --with github && stubgate run -- curl https://api.github.com/user',
+    );
+  for (const verb of [startVerb, runVerb, sessionVerb, checkVerb, explainVerb, initVerb, caVerb, auditVerb])
+    verb(program);
+  throwInsteadOfExit(program);
+  return program;
+}
+
+/** So that wrong usage exits as the contract says, not as commander does. */
+function throwInsteadOfExit(command: Command): void {
+  command.exitOverride((error: CommanderError) => {
+    throw error;
+  });
+  for (const verb of command.commands) throwInsteadOfExit(verb);
+}

@@ -1,0 +1,162 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:os';
+import type { Command } from 'commander';
+import { inheritableEnvironment } from '../admin/environment.ts';
+import type { SessionAnswer } from '../admin/wiring.ts';
+import type { Usage } from '../audit/metrics.ts';
+import { compileConfig } from '../config/compile.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Compiled } from '../config/types.ts';
+import { envNames } from '../vaults/env.ts';
+import { adminClient, NoGate } from './client.ts';
+import { UsageError } from './fail.ts';
+import { configOption, requireConfig } from './find-config.ts';
+import { harden } from './harden.ts';
+import { createLog } from './log.ts';
+import { collectLabel } from './output.ts';
+
+interface RunOptions {
+  config?: string;
+  profile: string;
+  ttl?: string;
+  label: Record<string, string>;
+}
+
+export function runVerb(program: Command): void {
+  program
+    .command('run')
+    .argument('<command...>', 'the command, after --')
+    .description(
+      'a session, its environment and CA, the command, a summary; starts a gate for it if none runs',
+    )
+    .addOption(configOption())
+    .option('--profile <name>', 'the rules it runs under', 'default')
+    .option('--ttl <duration>', 'how long the session lives, such as 30m')
+    .option('--label <name=value>', 'for the audit; may be repeated', collectLabel, {})
+    .passThroughOptions()
+    .addHelpText('after', "\nExit code: the command's.\n\nExample:\n  stubgate run --profile ci -- npm test")
+    .action(run);
+}
+
+/** A session of some gate. */
+interface Lease {
+  readonly answer: SessionAnswer;
+  usage(): Promise<Usage>;
+  end(): Promise<void>;
+}
+
+async function run([command, ...args]: string[], options: RunOptions): Promise<void> {
+  const inherited = { ...process.env };
+  harden();
+  const compiled = compileConfig(loadConfig(requireConfig(options.config)));
+  if (!compiled.profiles.has(options.profile)) {
+    throw new UsageError(
+      `there is no profile "${options.profile}"; write one of ${[...compiled.profiles.keys()].join(', ')}`,
+    );
+  }
+  const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
+  try {
+    const refs = [...compiled.credentials.values()].map(({ ref }) => ref);
+    const env = {
+      ...inheritableEnvironment(inherited, envNames(refs, compiled.vaults)),
+      ...lease.answer.env,
+    };
+    process.exitCode = await execute(command as string, args, env);
+    summarise(lease.answer.id, await lease.usage());
+  } finally {
+    await lease.end();
+  }
+}
+
+/** Undefined if no gate of this configuration runs. */
+async function leaseFromRunning(
+  { config }: Compiled,
+  { profile, ttl, label }: RunOptions,
+): Promise<Lease | undefined> {
+  try {
+    const client = adminClient(config);
+    const answer = (await client.call('POST', '/v1/sessions', {
+      profile,
+      ttl,
+      labels: label,
+    })) as SessionAnswer;
+    const path = `/v1/sessions/${answer.id}`;
+    return {
+      answer,
+      usage: async () => ((await client.call('GET', path)) as { usage: Usage }).usage,
+      end: async () => void (await client.call('DELETE', path)),
+    };
+  } catch (error) {
+    if (error instanceof NoGate) return undefined;
+    throw error;
+  }
+}
+
+async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: RunOptions): Promise<Lease> {
+  const [{ startGate }, { writeTrustFiles }, { sessionAnswer }, { namesDemo, startDemo }, { parseDuration }] =
+    await Promise.all([
+      import('../app.ts'),
+      import('../admin/trust.ts'),
+      import('../admin/wiring.ts'),
+      import('./demo.ts'),
+      import('../config/scalars.ts'),
+    ]);
+  const ttlMs = ttl === undefined ? undefined : parseDuration(ttl);
+  if (ttl !== undefined && ttlMs === undefined)
+    throw new UsageError(`--ttl ${ttl}: write a duration such as 30m`);
+  const demo = namesDemo(config) ? await startDemo(config) : undefined;
+  const gate = await startGate({
+    configFile: config.file,
+    log: createLog(process.stderr, 'warn'),
+    listen: { host: '127.0.0.1', port: 0 },
+    ...(demo && { extraUpstreams: demo.upstreams }),
+  });
+  const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
+  const { session, token } = gate.createSession({
+    profile,
+    ...(ttlMs !== undefined && { ttlMs }),
+    labels: label,
+  });
+  return {
+    answer: sessionAnswer(gate, trust, session, token),
+    usage: async () => gate.metrics.usage(session.session),
+    end: async () => {
+      gate.sessions.revoke(session.session);
+      await gate.stop();
+      demo?.close();
+    },
+  };
+}
+
+const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
+
+/** The command's exit code; 128 + n when signal n ended it, 127 when it is not there (POSIX sh). */
+function execute(command: string, args: readonly string[], env: Record<string, string>): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { env, stdio: 'inherit' });
+    const forward = (signal: NodeJS.Signals) => void child.kill(signal);
+    for (const signal of FORWARDED) process.on(signal, forward);
+    const settle = () => {
+      for (const signal of FORWARDED) process.off(signal, forward);
+    };
+    child.on('error', (error: NodeJS.ErrnoException) => {
+      settle();
+      if (error.code !== 'ENOENT' && error.code !== 'EACCES') return reject(error);
+      console.error(
+        `stubgate: ${command}: ${error.code === 'ENOENT' ? 'there is no such command' : 'may not be run'}`,
+      );
+      resolve(error.code === 'ENOENT' ? 127 : 126);
+    });
+    child.on('exit', (code, signal) => {
+      settle();
+      resolve(signal === null ? (code ?? 0) : 128 + constants.signals[signal]);
+    });
+  });
+}
+
+function summarise(id: string, { allowed, denied, injected, scrubbed }: Usage): void {
+  console.error(
+    `stubgate: session ${id}: ${allowed} requests allowed, ${denied} denied; ` +
+      `secrets injected ${injected} times, removed from answers ${scrubbed} times`,
+  );
+}

@@ -1,0 +1,128 @@
+import type { Command } from 'commander';
+import { Option } from 'commander';
+import type { Gate } from '../app.ts';
+import type { Log } from '../types.ts';
+import type { Admin } from '../admin/server.ts';
+import type { TrustFiles } from '../admin/environment.ts';
+import { loadConfig } from '../config/load.ts';
+import { configOption, findConfig, requireConfig } from './find-config.ts';
+import { harden } from './harden.ts';
+import { createLog, type Level, LEVELS } from './log.ts';
+
+interface StartOptions {
+  config?: string;
+  demo?: boolean;
+  logLevel: Level;
+}
+
+export function startVerb(program: Command): void {
+  program
+    .command('start')
+    .description('run the gate in the foreground; SIGHUP reloads, SIGTERM drains')
+    .addOption(configOption())
+    .option('--demo', 'with an upstream on loopback that shows what it receives, and commands to try')
+    .addOption(new Option('--log-level <level>', 'the least that is logged').choices(LEVELS).default('info'))
+    .addHelpText('after', '\nExample:\n  stubgate start --config config/stubgate.yaml')
+    .action(start);
+}
+
+async function start(options: StartOptions): Promise<void> {
+  harden();
+  process.umask(0o077);
+  const log = createLog(process.stderr, options.logLevel);
+  process.on('uncaughtException', error => {
+    log.error('the gate failed, and ends', { cause: error });
+    process.exit(1);
+  });
+  const [{ startGate }, { startAdmin }, { writeTrustFiles }, demos] = await Promise.all([
+    import('../app.ts'),
+    import('../admin/server.ts'),
+    import('../admin/trust.ts'),
+    import('./demo.ts'),
+  ]);
+  const configFile = options.demo
+    ? (findConfig(options.config) ?? demos.writeDemoConfig())
+    : requireConfig(options.config);
+  const demo = options.demo ? await demos.startDemo(loadConfig(configFile)) : undefined;
+  const gate = await startGate({ configFile, log, ...(demo && { extraUpstreams: demo.upstreams }) });
+  const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
+  const admin = await startAdmin(gate, trust, log);
+  stopOnSignal(gate, admin, log, () => demo?.close());
+  process.on('SIGHUP', () => reload(gate, log));
+  announce(gate, admin, log);
+  if (demo) console.error(await tryThis(gate, trust));
+}
+
+function reload(gate: Gate, log: Log): void {
+  gate.audit.reopen();
+  if (!gate.audit.healthy)
+    log.error('the audit cannot be written: every request is refused', { file: gate.config.audit.file });
+  gate.reload();
+}
+
+function stopOnSignal(gate: Gate, admin: Admin, log: Log, stopped: () => void): void {
+  let stopping = false;
+  const stop = (signal: string) => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log.info('stopping: requests under way are finished', { signal });
+    admin.drain();
+    void gate
+      .stop()
+      .then(() => admin.close())
+      .then(() => {
+        stopped();
+        process.exit(0);
+      });
+  };
+  process.on('SIGTERM', stop);
+  process.on('SIGINT', stop);
+}
+
+function announce(gate: Gate, admin: Admin, log: Log): void {
+  const { host, port } = gate.address;
+  const { config } = gate;
+  const facts = {
+    proxy: `${host}:${port}`,
+    admin: admin.address,
+    config: config.file,
+    audit: config.audit.file,
+    ca: gate.caFile,
+    rules: config.rules.length,
+    profiles: config.profiles.size,
+  };
+  log.info('ready', facts);
+}
+
+/** Three commands for another terminal: what is allowed, what is not, and a stub that is carried elsewhere. */
+async function tryThis(gate: Gate, trust: TrustFiles): Promise<string> {
+  const [{ sessionAnswer }, { DEMO_HOST, demoFingerprint }] = await Promise.all([
+    import('../admin/wiring.ts'),
+    import('./demo.ts'),
+  ]);
+  const rule = gate.config.rules.find(({ hosts }) => hosts.includes(DEMO_HOST));
+  const profile = [...gate.config.profiles.values()].find(({ rules }) => rule && rules.includes(rule.name));
+  const credential = rule?.injections[0]?.credential;
+  if (!profile || credential === undefined)
+    return `--demo needs a rule for ${DEMO_HOST} that injects a credential`;
+  const { session, token } = gate.createSession({ profile: profile.name });
+  const { proxy } = sessionAnswer(gate, trust, session, token);
+  const curl = `curl --cacert '${trust.ca}' --proxy ${proxy}`;
+  const stub = session.stubs.get(credential);
+  return `
+  Paste these into another terminal:
+
+  1. Allowed. The upstream received the secret (sha256 ${demoFingerprint()}…); its echo comes back as the stub.
+     ${curl} -H 'Authorization: Bearer ${stub}' https://${DEMO_HOST}/hello
+
+  2. Denied: no rule names the host; it is neither resolved nor dialled.
+     ${curl} https://example.com/
+
+  3. Refused: the stub is sent to another host.
+     ${curl} -H 'Authorization: Bearer ${stub}' https://example.com/
+
+  Any other command:  stubgate run -- CMD
+
+  ready
+`;
+}
