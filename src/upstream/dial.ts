@@ -39,7 +39,8 @@ export class Dialer {
     if (!override && isIP(host) !== 0) this.#resolver.requireDialable(host, { address: host, port });
     const target = override ?? { address: host, port };
     const endpoints = await this.#resolver.resolveParent(parent.host, parent.port);
-    const socket = await connectFirst(endpoints, this.#connectMs);
+    const tcp = await connectFirst(endpoints, this.#connectMs);
+    const socket = parent.scheme === 'https' ? await this.#tls.secure(tcp, parent.host, parent.port) : tcp;
     await openTunnel(socket, target.address, target.port, parent, this.#connectMs);
     return socket;
   }

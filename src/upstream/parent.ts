@@ -3,23 +3,29 @@ import { Refusal } from '../errors.ts';
 
 /** Where the operator's parent proxy stands, and what it wants to be told. */
 export interface ParentProxy {
+  readonly scheme: 'http' | 'https';
   readonly host: string;
   readonly port: number;
   /** `Proxy-Authorization` field value. */
   readonly authorization: string | undefined;
 }
 
+const DEFAULT_PORT = { http: 80, https: 443 } as const;
 const MAX_HEAD = 16_384;
 const END_OF_HEAD = '\r\n\r\n';
 
-/** From `http://user:password@host:port`. The error quotes nothing of it. */
+/** From `http://user:password@host:port`, or https. The error quotes nothing of it. */
 export function parentProxy(url: URL): ParentProxy {
-  if (url.protocol !== 'http:') throw new Error('upstream.proxy must be an http:// URL');
+  const { protocol } = url;
+  if (protocol !== 'http:' && protocol !== 'https:')
+    throw new Error('upstream.proxy must be an http:// or https:// URL');
   if (url.pathname !== '/' || url.search !== '' || url.hash !== '')
     throw new Error('upstream.proxy must end after its port: write http://user:password@host:port');
+  const scheme = protocol === 'https:' ? 'https' : 'http';
   return {
+    scheme,
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
-    port: url.port === '' ? 80 : Number(url.port),
+    port: Number(url.port || DEFAULT_PORT[scheme]),
     authorization: basic(decoded(url.username), decoded(url.password)),
   };
 }

@@ -24,9 +24,9 @@ export interface UpstreamOptions {
   /** Where this gate listens: never dialled, whatever else is permitted. */
   readonly own: () => readonly Endpoint[];
   readonly limits: UpstreamLimits;
-  /** Path of a PEM file with roots to trust besides the system's. */
-  readonly caFile?: string;
-  readonly proxy?: URL;
+  /** Paths of PEM files with roots to trust besides the system's. */
+  readonly caFiles?: readonly string[];
+  readonly proxy?: URL | undefined;
   readonly lookup?: Lookup;
 }
 
@@ -40,9 +40,9 @@ export class Upstream {
   #sweeper: NodeJS.Timeout | undefined;
   #closed = false;
 
-  /** Throws an Error for the operator if `caFile` or `proxy` cannot be used. */
+  /** Throws an Error for the operator if a CA file or `proxy` cannot be used. */
   constructor(options: UpstreamOptions) {
-    const { limits, caFile, proxy, lookup, resolve, allowPrivate, own } = options;
+    const { limits, caFiles = [], proxy, lookup, resolve, allowPrivate, own } = options;
     const resolver = new Resolver({
       overrides: resolve,
       allowPrivate,
@@ -50,7 +50,7 @@ export class Upstream {
       lookup,
       lookupMs: limits.connectMs,
     });
-    const tls = new TlsClient(caFile, limits.connectMs);
+    const tls = new TlsClient(caFiles, limits.connectMs);
     this.#limits = limits;
     this.#dialer = new Dialer(resolver, tls, proxy && parentProxy(proxy), limits.connectMs);
   }

@@ -33,11 +33,11 @@ export class TlsClient {
   readonly #handshakeMs: number;
   readonly #sessions = new LRUCache<string, Resumable>({ max: MAX_SESSIONS });
 
-  /** `caFile`: PEM, added to the system's roots. Throws an Error that tells the operator what is wrong with it. */
-  constructor(caFile: string | undefined, handshakeMs: number) {
+  /** `caFiles`: PEM, added to the system's roots. Throws an Error that tells the operator what is wrong with one. */
+  constructor(caFiles: readonly string[], handshakeMs: number) {
     const system = tls.getCACertificates('system');
     const roots = system.length > 0 ? system : tls.rootCertificates;
-    const ca = caFile === undefined ? [...roots] : [...roots, ...readRoots(caFile)];
+    const ca = [...roots, ...caFiles.flatMap(readRoots)];
     this.#context = tls.createSecureContext({ ca, minVersion: 'TLSv1.2' });
     this.#handshakeMs = handshakeMs;
   }
