@@ -222,11 +222,12 @@ class RunningGate implements Gate {
 
   #upstream({ limits, upstream }: Config): Upstream {
     const { extraUpstreams } = this.#options;
-    const { proxy } = upstream;
+    const { resolve, allowPrivate, caFile, proxy } = upstream;
+    const roots = extraUpstreams?.caFile ?? caFile;
     return new Upstream({
-      ...upstream,
-      ...(extraUpstreams && { caFile: extraUpstreams.caFile }),
-      resolve: new Map([...upstream.resolve, ...(extraUpstreams?.resolve ?? [])]),
+      resolve: new Map([...resolve, ...(extraUpstreams?.resolve ?? [])]),
+      allowPrivate,
+      ...(roots !== undefined && { caFile: roots }),
       ...(proxy && { proxy: new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`) }),
       own: () => this.#own,
       limits: {
