@@ -5,7 +5,7 @@ import { canary } from '../support/canary.ts';
 import { needs, type Ran, runOk } from '../support/clients.ts';
 import { type ProcessGate, spawnTestGate } from '../support/process.ts';
 import { type BulkUpstream, startBulk } from '../support/upstreams/bulk.ts';
-import { closing, sandbox } from './scene.ts';
+import { closing, enter } from './scene.ts';
 
 const HOST = 'bulk.corp.test';
 const GIB = 1 << 30;
@@ -30,14 +30,12 @@ interface Scene {
 /** A gate in a process of its own, warmed up by 64 MiB each way, so that what is measured is growth. */
 async function scene(): Promise<Scene> {
   const upstream = closing(await startBulk(HOST));
-  const box = await sandbox(
-    {
-      credentials: { api: { secret: canary(), env: 'API_KEY' } },
-      rules: [{ name: 'bulk', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
-      upstreams: { [HOST]: upstream },
-    },
-    spawnTestGate,
-  );
+  const setup = {
+    credentials: { api: { secret: canary(), env: 'API_KEY' } },
+    rules: [{ name: 'bulk', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
+    upstreams: { [HOST]: upstream },
+  };
+  const box = await enter(await spawnTestGate(setup));
   const curl = 'curl -sS --fail --http1.1 -H "Authorization: Bearer $API_KEY"';
   const shell = (script: string, variables: Record<string, string>): Promise<Ran> =>
     runOk('sh', ['-c', script], { env: { ...box.env, ...variables }, timeout: 60_000 });

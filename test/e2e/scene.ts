@@ -12,19 +12,23 @@ export function closing<T extends Upstream>(upstream: T): T {
   return upstream;
 }
 
-export interface Sandbox {
-  readonly gate: TestGate;
+export interface Sandbox<G extends TestGate = TestGate> {
+  readonly gate: G;
   readonly session: TestSession;
   /** What a client is started with: nothing inherited, and what the session hands out. */
   readonly env: Env;
 }
 
-/** A gate with one session, stopped when the test ends. */
-export async function sandbox(setup: GateSetup, start = startTestGate): Promise<Sandbox> {
-  const gate = await start(setup);
+/** One session with a gate, which is stopped when the test ends. */
+export async function enter<G extends TestGate>(gate: G): Promise<Sandbox<G>> {
   onTestFinished(() => gate.stop());
   const session = await gate.session({ sub: 'octo', act: 'test-agent', labels: { run: '7' } });
   return { gate, session, env: cleanEnv(session.env) };
+}
+
+/** A gate in this process, and one session with it. */
+export async function sandbox(setup: GateSetup): Promise<Sandbox> {
+  return enter(await startTestGate(setup));
 }
 
 export interface EchoScene extends Sandbox {

@@ -42,7 +42,6 @@ export interface TestGate {
   /** PEM of the gate's CA. */
   readonly ca: string;
   readonly caFile: string;
-  readonly bundleFile: string;
   session(choice?: SessionChoice): Promise<TestSession>;
   revoke(id: string): Promise<void>;
   /** The audit's lines, once there are `count` of them; fails when there are not. */
@@ -105,7 +104,6 @@ export async function startTestGate(setup: GateSetup): Promise<TestGate> {
     proxyPort: port,
     ca: gate.authority.rootPem,
     caFile: gate.caFile,
-    bundleFile: trust.bundle,
     logs: lines,
     session: async (choice = {}) => {
       const { session, token } = gate.createSession({ profile: 'default', ...choice });
