@@ -223,12 +223,11 @@ class RunningGate implements Gate {
   #upstream({ limits, upstream }: Config): Upstream {
     const { extraUpstreams } = this.#options;
     const { resolve, allowPrivate, caFile, proxy } = upstream;
-    const roots = extraUpstreams?.caFile ?? caFile;
     return new Upstream({
       resolve: new Map([...resolve, ...(extraUpstreams?.resolve ?? [])]),
       allowPrivate,
-      ...(roots !== undefined && { caFile: roots }),
-      ...(proxy && { proxy: new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`) }),
+      caFiles: [caFile, extraUpstreams?.caFile].filter(file => file !== undefined),
+      proxy: proxy && new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`),
       own: () => this.#own,
       limits: {
         ...UPSTREAM_LIMITS,
