@@ -120,6 +120,10 @@ export function origin(host: string, port: number, scheme: 'http' | 'https' = 'h
   return { scheme, host: host as CanonicalHost, port };
 }
 
+export async function acquire(upstream: Upstream, from: Origin): Promise<ClientConnection> {
+  return await upstream.acquire(from);
+}
+
 /** One GET; settles when the answer is complete. */
 export function get(connection: ClientConnection): Promise<ResponseHead> {
   return new Promise((resolve, reject) => {

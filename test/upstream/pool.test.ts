@@ -3,6 +3,7 @@ import { beforeAll, expect, test, vi } from 'vitest';
 import type { ClientConnection } from '../../src/wire/client.ts';
 import { createCa, type ServerIdentity, type TestCa } from '../support/pki.ts';
 import {
+  acquire,
   answering,
   cidrs,
   get,
@@ -34,7 +35,7 @@ async function used(
   count: number,
 ): Promise<ClientConnection[]> {
   const connections = await Promise.all(
-    Array.from({ length: count }, () => upstream.acquire(origin('a.test', port))),
+    Array.from({ length: count }, () => acquire(upstream, origin('a.test', port))),
   );
   for (const connection of connections) await get(connection);
   return connections;
@@ -70,7 +71,7 @@ test('a host that changes its address is dialled where it was judged', async () 
   expect(asked).toEqual(['rebind.test']);
   await expect(get(connection)).resolves.toMatchObject({ status: 200 });
   connection.destroy();
-  await expect(refusal(Promise.resolve(upstream.acquire(origin('rebind.test', server.port))))).resolves.toBe(
+  await expect(refusal(acquire(upstream, origin('rebind.test', server.port)))).resolves.toBe(
     'forbidden_address',
   );
 });
@@ -124,7 +125,7 @@ test('a connection that stays idle too long is closed, a younger one stays', asy
   const server = await tcpServer(answering(OK));
   const upstream = upstreamWith({ ...hosts(), limits: { ...LIMITS, idleMs: 1000 } });
   const [older, younger] = (await Promise.all(
-    [1, 2].map(() => upstream.acquire(origin('a.test', server.port))),
+    [1, 2].map(() => acquire(upstream, origin('a.test', server.port))),
   )) as [ClientConnection, ClientConnection];
   await get(older);
   const between = performance.now();
@@ -170,23 +171,21 @@ test('past maxPerOrigin, dialling ones counted, a request is rate_limited until 
   const server = await tcpServer(answering(OK));
   const upstream = upstreamWith({ ...hosts(), limits: { ...LIMITS, maxPerOrigin: 2 } });
   const here = origin('a.test', server.port);
-  const taken = [upstream.acquire(here), upstream.acquire(here)];
-  await expect(refusal(Promise.resolve(upstream.acquire(here)))).resolves.toBe('rate_limited');
+  const taken = [acquire(upstream, here), acquire(upstream, here)];
+  await expect(refusal(acquire(upstream, here))).resolves.toBe('rate_limited');
   const [first] = (await Promise.all(taken)) as [ClientConnection];
-  await expect(refusal(Promise.resolve(upstream.acquire(here)))).resolves.toBe('rate_limited');
-  await expect(Promise.resolve(upstream.acquire(origin('b.test', server.port)))).resolves.toBeDefined();
+  await expect(refusal(acquire(upstream, here))).resolves.toBe('rate_limited');
+  await expect(acquire(upstream, origin('b.test', server.port))).resolves.toBeDefined();
   first.destroy();
   await closed(first);
-  await expect(Promise.resolve(upstream.acquire(here))).resolves.toBeDefined();
+  await expect(acquire(upstream, here)).resolves.toBeDefined();
 });
 
 test('a dial that failed gives its place back', async () => {
   const limits = { ...LIMITS, maxPerOrigin: 1 };
   const upstream = upstreamWith({ limits });
   for (let i = 0; i < 3; i++)
-    await expect(refusal(Promise.resolve(upstream.acquire(origin('none.test', 443))))).resolves.toBe(
-      'dns_failure',
-    );
+    await expect(refusal(acquire(upstream, origin('none.test', 443)))).resolves.toBe('dns_failure');
 });
 
 test('close ends idle connections, lets a request finish, and keeps none afterwards', async () => {
