@@ -3,10 +3,10 @@ import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import type { OutboundHead, Placed, Placement } from '../types.ts';
 import { fieldValues, setField, unreadable } from './fields.ts';
-import { isHopByHop } from './outbound.ts';
+import { isSpecial } from './outbound.ts';
 
-/** Fields that the gate itself writes or reads; a credential there would break framing, routing or scrubbing. */
-const RESERVED = new Set(['host', 'accept-encoding', 'expect', 'range', 'if-range', 'trailer']);
+/** Further fields that routing and framing read. */
+const RESERVED = new Set(['host', 'expect', 'trailer']);
 
 class Header implements Placement {
   readonly type = 'header';
@@ -42,7 +42,7 @@ export const header = define({
     name: z
       .string()
       .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be a header name, such as x-api-key')
-      .refine(name => !isHopByHop(name.toLowerCase()) && !RESERVED.has(name.toLowerCase()), {
+      .refine(name => !isSpecial(name.toLowerCase()) && !RESERVED.has(name.toLowerCase()), {
         message: 'is a field that the gate itself writes; name the field that carries the credential',
       }),
     prefix: z

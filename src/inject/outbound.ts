@@ -2,23 +2,28 @@ import { Refusal } from '../errors.ts';
 import { Secret } from '../secret.ts';
 import type { OutboundHead, RequestHead, Rule } from '../types.ts';
 
-/** Fields that end at this hop or that the codec writes anew (RFC 9110, section 7.6.1; RFC 9112, section 6). */
-const HOP_BY_HOP = new Set([
-  'connection',
-  'content-length',
-  'http2-settings',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'transfer-encoding',
-  'upgrade',
+/** Fields that are not simply forwarded, by lower-case name. */
+const SPECIAL = new Map<string, 'hop' | 'connection' | 'range' | 'codings'>([
+  // These end at this hop, or the codec writes them anew (RFC 9110, section 7.6.1; RFC 9112, section 6).
+  ['connection', 'connection'],
+  ['content-length', 'hop'],
+  ['http2-settings', 'hop'],
+  ['keep-alive', 'hop'],
+  ['proxy-authenticate', 'hop'],
+  ['proxy-authorization', 'hop'],
+  ['proxy-connection', 'hop'],
+  ['te', 'hop'],
+  ['transfer-encoding', 'hop'],
+  ['upgrade', 'hop'],
+  // A part of a body, asked for byte by byte, shows a secret that no search can see.
+  ['range', 'range'],
+  ['if-range', 'range'],
+  ['accept-encoding', 'codings'],
 ]);
 
-/** Whether the field (lower case) is never forwarded. */
-export function isHopByHop(field: string): boolean {
-  return HOP_BY_HOP.has(field);
+/** Whether the gate itself drops or rewrites the field (lower case). */
+export function isSpecial(field: string): boolean {
+  return SPECIAL.has(field);
 }
 
 /** What the gate can decode, and therefore search. */
@@ -50,12 +55,10 @@ export class Outbound implements OutboundHead {
     for (let i = 0; i < source.length; i += 2) {
       const name = source[i] as string;
       const value = source[i + 1] as string;
-      const field = name.toLowerCase();
-      if (field === 'connection') nominated = nominate(value, nominated);
-      if (HOP_BY_HOP.has(field)) continue;
-      // A part of a body, asked for byte by byte, shows a secret that no search can see.
-      if (!keepRange && (field === 'range' || field === 'if-range')) continue;
-      headers.push(name, field === 'accept-encoding' ? decodable(value) : value);
+      const special = SPECIAL.get(name.toLowerCase());
+      if (special === undefined || (special === 'range' && keepRange)) headers.push(name, value);
+      else if (special === 'codings') headers.push(name, decodable(value));
+      else if (special === 'connection') nominated = nominate(value, nominated);
     }
     if (nominated) dropNominated(headers, nominated);
     return new Outbound(head.method, target, headers);
@@ -88,10 +91,11 @@ function textOf(part: string | Secret, allowed: RegExp): string {
 
 /** Field names that a Connection value adds to the hop's own. */
 function nominate(value: string, before: Set<string> | undefined): Set<string> | undefined {
+  if (value === 'keep-alive' || value === 'close') return before;
   let names = before;
   for (const part of value.toLowerCase().split(',')) {
     const name = part.trim();
-    if (name === '' || name === 'close' || HOP_BY_HOP.has(name)) continue;
+    if (name === '' || name === 'close' || isSpecial(name)) continue;
     if (name === 'host') throw new Refusal('malformed_request', { message: 'Connection names Host' });
     names ??= new Set();
     names.add(name);
