@@ -10,7 +10,7 @@ export class EnvVault implements Vault {
     if (ref.version !== undefined) {
       throw new VaultError('missing', `${show(ref)}: a variable has no versions; leave out "?version="`);
     }
-    const value = process.env[ref.id];
+    const value = Object.hasOwn(process.env, ref.id) ? process.env[ref.id] : undefined;
     if (value === undefined || value === '') {
       throw new VaultError('missing', `${show(ref)}: the variable is not set; set it where the gate starts`);
     }
