@@ -182,5 +182,14 @@ function indexByHost(rows: readonly Row[]): Table['rowsFor'] {
 function merged(a: readonly Row[], b: readonly Row[]): readonly Row[] {
   if (b.length === 0) return a;
   if (a.length === 0) return b;
-  return [...new Set([...a, ...b])].toSorted((x, y) => x.order - y.order);
+  const rows: Row[] = [];
+  let [i, j] = [0, 0];
+  for (;;) {
+    const [x, y] = [a[i], b[j]];
+    const row = !y || (x && x.order <= y.order) ? x : y;
+    if (!row) return rows;
+    rows.push(row);
+    if (row === x) i++;
+    if (row === y) j++;
+  }
 }
