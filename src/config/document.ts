@@ -28,6 +28,7 @@ const SYNTAX: Partial<Record<ErrorCode, string>> = {
   DUPLICATE_KEY: 'this key is there twice; keep one',
   TAB_AS_INDENT: 'a tab indents this line; write spaces',
   MULTIPLE_DOCS: 'a second document starts here; write one document, without `---` lines',
+  BAD_ALIAS: 'text that starts with `*` or `&` must stand in quotes',
   TAG_RESOLVE_FAILED:
     'this tag is unknown; write plain YAML without `!` tags, or quote text that starts with `!`',
   MISSING_CHAR: 'a closing quote, bracket or comma is missing; close what was opened here',

@@ -1,11 +1,10 @@
 import { z } from 'zod';
 import { NAME } from './scalars.ts';
-import { looksSecret } from './secrets.ts';
 
-/** A schema whose one fault, missing or wrong, is told as `is …; write <expected>`. */
-const wrong = (expected: string) => ({
-  error: (issue: { readonly input?: unknown }) =>
-    `${issue.input === undefined ? 'is missing' : `is ${kindOf(issue.input)}`}; write ${expected}`,
+/** The words for a value that is missing or of another kind. */
+export const wrong = (expected: string) => ({
+  error: ({ code, input }: { readonly code?: string | undefined; readonly input?: unknown }) =>
+    `is ${code === 'invalid_value' && input !== undefined ? 'not valid' : kindOf(input)}; write ${expected}`,
 });
 
 /** Text that `parse` turns into a value; undefined from it is a fault. */
@@ -65,11 +64,8 @@ export function listed(values: readonly string[]): string {
 
 /** What a value is, without telling the value. */
 export function kindOf(value: unknown): string {
+  if (value === undefined) return 'missing';
   if (value === null) return 'empty';
   if (Array.isArray(value)) return 'a list';
-  if (typeof value === 'string') return looksSecret(value) ? 'what looks like a secret' : 'not valid';
-  return (
-    { object: 'a mapping', number: 'a number', boolean: 'true or false' }[typeof value as string] ??
-    'not valid'
-  );
+  return { string: 'text', object: 'a mapping', number: 'a number' }[typeof value as string] ?? 'not text';
 }

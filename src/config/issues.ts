@@ -23,7 +23,7 @@ export function wordIssue(issue: z.core.$ZodRawIssue): string {
       // One issue tells of several keys; `problemsOf` gives each its own message.
       return keysOf(issue.inst).join(SEPARATOR);
     case 'invalid_type': {
-      const what = issue.input === undefined ? 'is missing' : `is ${kindOf(issue.input)}`;
+      const what = `is ${kindOf(issue.input)}`;
       const keys = keysOf(issue.inst);
       return `${what}; write ${keys.length > 0 ? `a mapping with ${listed(keys)}` : (EXPECTED[issue.expected] ?? 'another value')}`;
     }

@@ -30,8 +30,8 @@ function checkAction(rule: Mapping, path: Path, report: Report): void {
   const action = rule['action'];
   if (action !== 'deny' && action !== 'tunnel') return;
   if (items(rule['inject']).length > 0) {
-    const why = action === 'deny' ? 'a request that is denied' : 'a tunnel, whose bytes pass unread,';
-    report([...path, 'inject'], `cannot be done in ${why}; leave it out, or write action: allow`);
+    const where = action === 'deny' ? 'a request that is denied' : 'a tunnel that nobody reads';
+    report([...path, 'inject'], `cannot be done in ${where}; leave it out, or write action: allow`);
   }
   if (action === 'deny') return;
   for (const key of ['methods', 'paths']) {

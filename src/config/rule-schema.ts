@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { canonicalHost, canonicalRuleHost } from '../policy/host.ts';
 import { globFault } from '../policy/glob.ts';
 import type { Registry } from '../registry.ts';
-import { checked, flag, integer, list, listed, name, oneOf } from './fields.ts';
+import { checked, flag, integer, kindOf, list, listed, name, oneOf } from './fields.ts';
 
 const HOST_EXAMPLE = 'a host such as api.example.com, *.example.com or 192.0.2.1';
 
@@ -73,10 +73,11 @@ export function plugins(registry: Registry<unknown>, key: string, of: string, co
   const [first, ...rest] = variants;
   if (!first) throw new TypeError(`no ${of} is registered`);
   return z.discriminatedUnion(key, [first, ...rest], {
-    error: ({ code, input }) =>
-      code === 'invalid_union' && Object.hasOwn(input as object, key)
-        ? `is no kind of ${of}; write ${listed(registry.types)}`
-        : `is missing; write \`${key}\`, the kind of ${of}: ${listed(registry.types)}`,
+    error: ({ code, input }) => {
+      const kinds = `the kind of ${of}: ${listed(registry.types)}`;
+      if (code !== 'invalid_union') return `is ${kindOf(input)}; write a mapping with \`${key}\`, ${kinds}`;
+      return `${Object.hasOwn(input as object, key) ? 'is not known' : 'is missing'}; write ${kinds}`;
+    },
   });
 }
 

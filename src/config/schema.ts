@@ -4,7 +4,7 @@ import { parseCidr } from '../policy/address.ts';
 import { canonicalRuleHost } from '../policy/host.ts';
 import type { Registry } from '../registry.ts';
 import type { CanonicalHost } from '../types.ts';
-import { checked, integer, listed, name, parsed, path } from './fields.ts';
+import { checked, integer, listed, name, parsed, path, wrong } from './fields.ts';
 import { plugins, ruleSchema } from './rule-schema.ts';
 import {
   parseDuration,
@@ -127,7 +127,7 @@ const limits = z.strictObject({
 export function configSchema(vaultTypes: Registry<unknown>, placements: Registry<unknown>) {
   return z
     .strictObject({
-      version: z.literal(1, { error: 'is not a version of this format; write 1' }).describe('Always 1.'),
+      version: z.literal(1, wrong('1')).describe('Always 1.'),
       listen: listen.prefault({}).describe('The two listeners.'),
       ca: ca.prefault({}).describe('The CA that signs what sandboxes see.'),
       state: state.default('memory').describe('Where sessions are kept: `memory`.'),
