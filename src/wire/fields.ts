@@ -18,7 +18,10 @@ export function parseFields(text: string, at: number, max: number, side: Side): 
     while (FIELD_CHAR[text.charCodeAt(end)] === 1) end++;
     if (text.charCodeAt(end) !== CR || text.charCodeAt(end + 1) !== LF) throw badValue(text, end, side);
     let last = end;
-    while (last > value && isSpace(text.charCodeAt(last - 1))) last--;
+    while (last > value && text.charCodeAt(last - 1) === SP) last--;
+    // llhttp does not take `chunked` and a tab for chunked.
+    if (last > value && text.charCodeAt(last - 1) === HTAB)
+      throw fault(side, 'A header value ends with a tab');
     fields.push(text.slice(name, colon), text.slice(value, last));
     name = end + 2;
   }

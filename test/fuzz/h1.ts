@@ -1,6 +1,7 @@
 import { METHODS } from 'node:http';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { has } from '../../src/wire/headers.ts';
 import { type Reading, type Readings, readRequests, readResponse } from '../wire/readings.ts';
 import { llhttpRequests, llhttpResponse } from './llhttp.ts';
 import { damage, requests, response } from './messages.ts';
@@ -70,10 +71,16 @@ function disagreement(ours: Readings, theirs: Readings): string | null {
     if (typeof method === 'string' && !METHODS.includes(method)) return null;
     const wrong = difference(message, theirs.messages[i]);
     if (wrong) return `message ${i}, ${wrong}`;
+    if (offersUpgrade(message)) return null;
   }
   if (ours.tunnel !== null && ours.tunnel !== theirs.tunnel) return `tunnel: ${theirs.tunnel}`;
   const isFollowed = ours.state === 'waiting' && theirs.messages.length > ours.messages.length;
   return isFollowed ? `llhttp reads ${theirs.messages.length} messages, we ${ours.messages.length}` : null;
+}
+
+/** Behind such an offer llhttp waits for the other protocol; we ignore it, as RFC 9110, section 7.8 allows. */
+function offersUpgrade({ headers }: Reading): boolean {
+  return has(headers, 'upgrade') && headers.some(text => /\bupgrade\b/i.test(text));
 }
 
 function difference(ours: Reading, theirs: Reading | undefined): string | null {

@@ -110,7 +110,7 @@ const FIELDS = [
   'host: b',
   'accept: */*',
   'x: y',
-  'X-Y:\tz \t',
+  'X-Y:\tz\t ',
   'x:',
   'x: \xe9\xff',
   'x: a\x00b',
@@ -174,6 +174,18 @@ const FIELDS = [
   'set-cookie: a',
   'set-cookie: b',
   'location: /x',
+];
+const HARMLESS = [
+  'accept: */*',
+  'x: y',
+  'X-Y:\tz  ',
+  'x:',
+  'x: \xe9\xff',
+  'cookie: a=b',
+  'connection: close',
+  'Connection: keep-alive',
+  'connection: keep-alive, te',
+  'upgrade: h2c',
 ];
 const CHUNK_SIZES = [
   '0',
@@ -253,12 +265,12 @@ export function requests(random: Random): Buffer {
 }
 
 function requestMessage(random: Random): string {
-  const strange = random.chance(4);
-  const method = strange ? random.pick(METHODS) : random.pick(METHODS.slice(0, 7));
+  const strange = random.chance(8);
+  const method = strange ? random.pick(METHODS) : random.pick(METHODS.slice(0, 8));
   const target = strange ? random.pick(TARGETS) : random.pick(TARGETS.slice(0, 5));
-  const version = strange ? random.pick(VERSIONS) : random.pick(VERSIONS.slice(0, 6));
+  const version = strange ? random.pick(VERSIONS) : random.pick(VERSIONS.slice(0, 5));
   const line = `${method} ${target} ${version}${lineEnd(random)}`;
-  return line + (random.chance(12) ? '' : `host: a\r\n`) + rest(random);
+  return line + (random.chance(20) ? '' : `host: a\r\n`) + rest(random);
 }
 
 export function response(random: Random): Buffer {
@@ -266,7 +278,7 @@ export function response(random: Random): Buffer {
   while (random.chance(6))
     text += `${random.pick(INTERIMS)}\r\n${random.chance(3) ? `${random.pick(FIELDS)}\r\n` : ''}\r\n`;
   text +=
-    (random.chance(3) ? random.pick(STATUS_LINES) : random.pick(STATUS_LINES.slice(0, 7))) +
+    (random.chance(6) ? random.pick(STATUS_LINES) : random.pick(STATUS_LINES.slice(0, 7))) +
     lineEnd(random) +
     rest(random);
   if (random.chance(12)) text += random.pick(['\r\n', 'x', 'HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n']);
@@ -276,7 +288,7 @@ export function response(random: Random): Buffer {
 /** Fields, empty line and body. */
 function rest(random: Random): string {
   let text = '';
-  for (let n = random.below(4); n > 0; n--) text += random.pick(FIELDS) + lineEnd(random);
+  for (let n = random.below(4); n > 0; n--) text += field(random) + lineEnd(random);
   const kind = random.below(4);
   if (kind === 1) text += 'content-length: 5\r\n';
   if (kind === 2) text += 'transfer-encoding: chunked\r\n';
@@ -296,18 +308,22 @@ function chunks(random: Random): string {
   text += random.chance(10) ? random.pick(CHUNK_SIZES) : '0';
   text += lineEnd(random);
   for (let n = random.chance(4) ? 1 + random.below(2) : 0; n > 0; n--)
-    text += random.pick(FIELDS) + lineEnd(random);
+    text += field(random) + lineEnd(random);
   return text + lineEnd(random);
 }
 
+function field(random: Random): string {
+  return random.pick(random.chance(4) ? FIELDS : HARMLESS);
+}
+
 function lineEnd(random: Random): string {
-  return random.chance(8) ? random.pick(LINE_ENDS) : '\r\n';
+  return random.chance(40) ? random.pick(LINE_ENDS) : '\r\n';
 }
 
 /** Leaves most messages whole. */
 export function damage(bytes: Buffer, random: Random): Buffer {
   let damaged = bytes;
-  while (random.chance(3)) {
+  while (random.chance(4)) {
     const at = random.below(damaged.length + 1);
     const removed = random.chance(2) ? 0 : random.below(4);
     const added = random.chance(4)
