@@ -1,0 +1,10 @@
+import { httpMitmProxy } from './http-mitm-proxy.ts';
+import { nginx } from './nginx.ts';
+import type { Peer } from './peer.ts';
+import { squid } from './squid.ts';
+import { type GateChoice, stubgate } from './stubgate.ts';
+
+/** In the order of the table's columns. */
+export const peers = (gate: GateChoice): Peer[] => [stubgate(gate), nginx, squid, httpMitmProxy];
+
+export const PEER_NAMES = ['stubgate', 'nginx', 'squid', 'http-mitm-proxy'];
