@@ -157,8 +157,8 @@ const ANY_PURPOSE = '2.5.29.37.0';
 function requireAuthority(certificate: X509Certificate, below: number, file: string): void {
   const subject = certificate.subject.replaceAll('\n', ', ');
   const fault = (what: string) => new Error(`the CA certificate ${file} (${subject}) ${what}`);
-  if (!certificate.ca) throw fault('is not a CA: issue one with basicConstraints CA:TRUE');
-  const { keyUsage, pathLength } = x509.factsOf(certificate);
+  const { isAuthority, keyUsage, pathLength } = x509.factsOf(certificate);
+  if (!isAuthority) throw fault('is not a CA: issue one with basicConstraints CA:TRUE');
   if (keyUsage !== undefined && (keyUsage & x509.KEY_USAGE.keyCertSign) === 0)
     throw fault('may not sign certificates: issue one with keyUsage keyCertSign');
   if (pathLength < below)

@@ -123,6 +123,8 @@ export interface CertificateFacts {
   /** Name, DER. */
   readonly subject: Buffer;
   readonly keyId: Buffer;
+  /** Basic constraints CA:TRUE. */
+  readonly isAuthority: boolean;
   /** First byte of the key usage bits; undefined if the certificate does not limit its key's use. */
   readonly keyUsage: number | undefined;
   /** CAs that may stand below this one, before the leaf. */
@@ -139,12 +141,16 @@ export function factsOf(certificate: X509Certificate): CertificateFacts {
     found.find(([type]) => type?.raw.equals(OID[id]))?.at(-1)?.content;
   const keyId = valueOf('subjectKeyIdentifier');
   const constraints = valueOf('basicConstraints');
-  const limit = constraints && fields(constraints)[1]?.content;
+  const [isAuthority, limit] = constraints ? fields(constraints) : [];
   return {
+    // FALSE is the default, and DER leaves a default out.
+    isAuthority: isAuthority?.raw.equals(der.TRUE) ?? false,
     subject: subject.raw,
     keyId: keyId ? (der.elements(keyId)[0]?.content ?? keyId) : keyIdentifier(spki.raw),
     keyUsage: bitsOf(valueOf('keyUsage')),
-    pathLength: limit ? limit.readUIntBE(0, Math.min(limit.length, 6)) : Number.POSITIVE_INFINITY,
+    pathLength: limit
+      ? limit.content.readUIntBE(0, Math.min(limit.content.length, 6))
+      : Number.POSITIVE_INFINITY,
   };
 }
 
