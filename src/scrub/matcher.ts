@@ -1,0 +1,178 @@
+import { SEXTET, type Spelling } from './spelling.ts';
+
+/** Where a spelling stands in a text: text[start, end). Edges hold the value of the shared character, or -1. */
+export interface Match {
+  start: number;
+  end: number;
+  readonly spelling: Spelling;
+  readonly lead: number;
+  readonly trail: number;
+  /** The characters as they stand there, for an encoding that can be written in two ways. */
+  readonly sample: string;
+  /** Whether start and end were carried over from a view to its source. */
+  mapped: boolean;
+}
+
+const BLOCK = 3;
+const HASH_BITS = 15;
+const HASH_MASK = (1 << HASH_BITS) - 1;
+const PAIR_MASK = (1 << 13) - 1;
+
+const hash = (a: number, b: number, c: number): number => ((a << 10) ^ (b << 5) ^ c) & HASH_MASK;
+const hashPair = (a: number, b: number): number => ((a << 5) ^ b) & PAIR_MASK;
+
+/**
+ * Search for many spellings at once: Wu and Manber, "A fast algorithm for multi-pattern searching", 1994. The last
+ * three bytes of a window as long as the shortest spelling tell how far the window can move.
+ */
+export class Matcher {
+  /** Bytes of the longest spelling, edges included. */
+  readonly longest: number = 0;
+  readonly empty: boolean;
+  readonly #window: number;
+  readonly #shift: Uint8Array;
+  /** Hash of a window's last bytes → index of the group of spellings that may stand there. */
+  readonly #group: Uint16Array;
+  readonly #groups: Spelling[][] = [[]];
+  /** First byte → the spellings that may start with it. */
+  readonly #byFirst: Spelling[][] = Array.from({ length: 256 }, () => []);
+  readonly #pairs = new Uint8Array(PAIR_MASK + 1);
+  /** Byte → 1 if it may be the shared character before a base64 spelling. */
+  readonly #leads = new Uint8Array(256);
+  readonly #takesBefore: boolean;
+
+  constructor(spellings: readonly Spelling[]) {
+    this.empty = spellings.length === 0;
+    this.#window = Math.min(255, ...spellings.map(s => s.bytes.length));
+    this.#shift = new Uint8Array(HASH_MASK + 1).fill(this.#window - BLOCK + 1);
+    this.#group = new Uint16Array(HASH_MASK + 1);
+    this.#takesBefore = spellings.some(s => s.before.length > 0);
+    for (const spelling of spellings) {
+      this.longest = Math.max(this.longest, spelling.bytes.length + 2);
+      this.#add(spelling);
+    }
+  }
+
+  #add(spelling: Spelling): void {
+    const variants = Array.from(spelling.bytes, byte => unfolded(spelling.fold, byte));
+    for (let end = BLOCK - 1; end < this.#window; end++) {
+      const distance = this.#window - 1 - end;
+      for (const a of variants[end - 2] ?? []) {
+        for (const b of variants[end - 1] ?? []) {
+          for (const c of variants[end] ?? []) this.#block(hash(a, b, c), distance, spelling);
+        }
+      }
+    }
+    for (const a of variants[0] ?? []) {
+      (this.#byFirst[a] as Spelling[]).push(spelling);
+      for (const b of variants[1] ?? []) this.#pairs[hashPair(a, b)] = 1;
+    }
+    const { lead } = spelling;
+    if (lead) for (let c = 0; c < 256; c++) if (shares(lead, c)) this.#leads[c] = 1;
+  }
+
+  #block(h: number, distance: number, spelling: Spelling): void {
+    this.#shift[h] = Math.min(this.#shift[h] as number, distance);
+    if (distance > 0) return;
+    if (this.#group[h] === 0) this.#group[h] = this.#groups.push([]) - 1;
+    const group = this.#groups[this.#group[h] as number] as Spelling[];
+    if (!group.includes(spelling)) group.push(spelling);
+  }
+
+  /** Adds every match in text[from, to) to `found`, by the place where its window ends. */
+  search(text: Buffer, from: number, to: number, found: Match[]): void {
+    const shift = this.#shift;
+    const before = this.#window - 1;
+    let i = from + before;
+    while (i < to) {
+      const h =
+        (((text[i - 2] as number) << 10) ^ ((text[i - 1] as number) << 5) ^ (text[i] as number)) & HASH_MASK;
+      const distance = shift[h] as number;
+      if (distance === 0) {
+        this.#verify(h, text, from, i - before, to, found);
+        i++;
+      } else {
+        i += distance;
+      }
+    }
+  }
+
+  #verify(h: number, text: Buffer, from: number, at: number, to: number, found: Match[]): void {
+    for (const spelling of this.#groups[this.#group[h] as number] as Spelling[]) {
+      const { length } = spelling.bytes;
+      if (at + length <= to && agrees(spelling, text, at, length))
+        found.push(matched(spelling, text, from, at, to));
+    }
+  }
+
+  /**
+   * Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early.
+   * `escaped`: what stands right before `to` was an escape, which may have taken in the start of a spelling.
+   */
+  unfinished(text: Buffer, from: number, to: number, escaped: boolean): number {
+    for (let at = Math.max(from, to - this.longest); at < to; at++) {
+      const first = text[at] as number;
+      if (at + 1 < to && this.#pairs[hashPair(first, text[at + 1] as number)] === 0) continue;
+      const start = this.#startsAt(text, from, at, to);
+      if (start < to) return start;
+    }
+    if (to > from && ((escaped && this.#takesBefore) || this.#leads[text[to - 1] as number] === 1))
+      return to - 1;
+    return to;
+  }
+
+  #startsAt(text: Buffer, from: number, at: number, to: number): number {
+    let start = to;
+    for (const spelling of this.#byFirst[text[at] as number] as Spelling[]) {
+      const { length } = spelling.bytes;
+      const rest = to - at;
+      // A spelling that is complete but for what may follow it is unfinished, too.
+      if (rest > length || (rest === length && !spelling.trail && spelling.after.length === 0)) continue;
+      if (!agrees(spelling, text, at, rest)) continue;
+      const earlier =
+        at > from &&
+        (spelling.before.length > 0 || (spelling.lead && shares(spelling.lead, text[at - 1] as number)));
+      start = Math.min(start, earlier ? at - 1 : at);
+    }
+    return start;
+  }
+}
+
+function agrees({ bytes, fold }: Spelling, text: Buffer, at: number, length: number): boolean {
+  for (let i = 0; i < length; i++) if (fold[text[at + i] as number] !== bytes[i]) return false;
+  return true;
+}
+
+function matched(spelling: Spelling, text: Buffer, from: number, at: number, to: number): Match {
+  const end = at + spelling.bytes.length;
+  const lead =
+    spelling.lead && at > from && shares(spelling.lead, text[at - 1] as number)
+      ? (SEXTET[text[at - 1] as number] as number)
+      : -1;
+  const trail =
+    spelling.trail && end < to && shares(spelling.trail, text[end] as number)
+      ? (SEXTET[text[end] as number] as number)
+      : -1;
+  const sample =
+    spelling.encoding === 'base64' || spelling.encoding === 'hex' ? text.toString('latin1', at, end) : '';
+  return {
+    start: lead < 0 ? at : at - 1,
+    end: trail < 0 ? end : end + 1,
+    spelling,
+    lead,
+    trail,
+    sample,
+    mapped: false,
+  };
+}
+
+function shares({ mask, value }: { mask: number; value: number }, c: number): boolean {
+  const sextet = SEXTET[c] as number;
+  return sextet >= 0 && (sextet & mask) === value;
+}
+
+function unfolded(fold: Uint8Array, byte: number): number[] {
+  const found: number[] = [];
+  for (let c = 0; c < 256; c++) if (fold[c] === byte) found.push(c);
+  return found;
+}

@@ -1,0 +1,163 @@
+import type { Secret } from '../secret.ts';
+import { escapeAt, INCOMPLETE, INTRODUCES, LONGEST_ESCAPE } from './escapes.ts';
+import { type Match, Matcher } from './matcher.ts';
+import { misread, type Spelling, spellings } from './spelling.ts';
+import { View } from './view.ts';
+
+/** Rounds of decoding: an escape may be written in escapes. */
+const ROUNDS = 2;
+/** Text is searched in stretches of so many bytes, which bounds the views. */
+export const STRETCH = 64 * 1024;
+
+/** Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to. */
+const views = Array.from({ length: ROUNDS }, () => new View());
+/** Whether view n shows its source up to where that ends for now. */
+const open: boolean[] = Array.from({ length: ROUNDS }, () => false);
+const found: Match[] = [];
+
+/** What a search gave; overwritten by the next one. */
+export interface Finding {
+  /** By start, the longest first. */
+  readonly matches: readonly Match[];
+  /** From here on, a secret or an escape may be unfinished; matches that start later are not settled. */
+  hold: number;
+  /** Where the next search must start, so that it reads the escapes as this one did; ≤ hold. */
+  base: number;
+}
+const finding: Finding = { matches: found, hold: 0, base: 0 };
+
+/** Every spelling of a set of secrets, compiled. */
+export class Patterns {
+  readonly empty: boolean;
+  readonly #plain: Matcher;
+  readonly #inView: Matcher;
+  /** Whether a view is also searched for spellings that the text itself is not searched for. */
+  readonly #viewDiffers: boolean;
+  /** An escape further away than so many bytes cannot be part of the same match. */
+  readonly #reach: number;
+
+  /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
+  constructor(secrets: readonly Secret[]) {
+    const plain = unique(secrets.flatMap(spellings));
+    const inView = unique(plain.flatMap(misread));
+    this.empty = plain.length === 0;
+    this.#plain = new Matcher(plain);
+    this.#viewDiffers = inView.length !== plain.length;
+    this.#inView = this.#viewDiffers ? new Matcher(inView) : this.#plain;
+    this.#reach = this.#inView.longest + LONGEST_ESCAPE;
+  }
+
+  /** The first secret in `bytes`, in any spelling. */
+  find(bytes: Buffer): { name: string; at: number; length: number } | undefined {
+    if (this.empty) return undefined;
+    let from = 0;
+    for (let to = Math.min(bytes.length, STRETCH); ; to = Math.min(bytes.length, to + STRETCH)) {
+      const { matches, hold, base } = this.search(bytes, from, to, to === bytes.length);
+      const first = matches[0];
+      if (first && first.start < hold)
+        return { name: first.spelling.name, at: first.start, length: first.end - first.start };
+      if (to === bytes.length) return undefined;
+      from = base;
+    }
+  }
+
+  /** Searches text[from, to); `final`: the text ends there. */
+  search(text: Buffer, from: number, to: number, final: boolean): Finding {
+    found.length = 0;
+    finding.hold = this.#level(0, text, from, to, final);
+    finding.base = final ? to : tokenStart(0, finding.hold);
+    if (found.length > 1) found.sort((a, b) => a.start - b.start || b.end - a.end);
+    return finding;
+  }
+
+  #level(level: number, text: Buffer, from: number, to: number, final: boolean): number {
+    const matcher = level === 0 ? this.#plain : this.#inView;
+    const source = views[level - 1];
+    matcher.search(text, from, to, found);
+    let hold = to;
+    if (!final) {
+      hold = matcher.unfinished(text, from, to, source?.endsWithEscape() ?? false);
+      if (level === 0 && this.#viewDiffers)
+        hold = Math.min(hold, this.#inView.unfinished(text, from, to, false));
+    }
+    if (level === ROUNDS) return hold;
+    open[level] = false;
+    return source?.introduces === false ? hold : Math.min(hold, this.#decoded(level, text, from, to, final));
+  }
+
+  /** Searches what the escapes in text[from, to) stand for. */
+  #decoded(level: number, text: Buffer, from: number, to: number, final: boolean): number {
+    const view = views[level] as View;
+    let hold = to;
+    let clean = from;
+    for (let p = nextEscape(text, from, to, final); p < to; p = nextEscape(text, view.end, to, final)) {
+      view.show(text, Math.max(clean, p - this.#reach), to, this.#reach, final);
+      const isOpen = !final && (view.unfinished || view.end === to);
+      open[level] = isOpen;
+      const first = found.length;
+      const held = this.#level(level + 1, view.bytes, 0, view.length, !isOpen);
+      mapBack(view, text, first);
+      if (isOpen) hold = view.sourceStart(held);
+      if (view.unfinished) break;
+      clean = view.lastEscapeEnd;
+    }
+    return hold;
+  }
+}
+
+/** The first position from `from` on where an escape starts, or may start; `to` if none. */
+function nextEscape(text: Buffer, from: number, to: number, final: boolean): number {
+  for (let p = from; p < to; p++) {
+    if (INTRODUCES[text[p] as number] === 0) continue;
+    const escape = escapeAt(text, p, to);
+    if (escape > 0 || (escape === INCOMPLETE && !final)) return p;
+  }
+  return to;
+}
+
+/** Where the outermost source of what stands at `p` starts: decoding from there on reads the same. */
+function tokenStart(level: number, p: number): number {
+  const view = views[level];
+  if (!view || !open[level] || p < view.start) return p;
+  return view.sourceStart(tokenStart(level + 1, view.indexOf(p)));
+}
+
+/** Turns the matches found in a view into matches of its source, and drops those that stand there literally. */
+function mapBack(view: View, source: Buffer, first: number): void {
+  let kept = first;
+  for (let i = first; i < found.length; i++) {
+    const match = found[i] as Match;
+    const { before, after } = match.spelling;
+    const start = view.sourceStart(match.start);
+    const end = view.sourceEnd(match.end);
+    const isMisread = !match.mapped && before.length + after.length > 0;
+    if (isMisread && !(stands(before, source, start - before.length) && stands(after, source, end))) continue;
+    if (!isMisread && end - start === match.end - match.start) continue;
+    match.start = isMisread ? start - before.length : start;
+    match.end = isMisread ? end + after.length : end;
+    match.mapped = true;
+    found[kept++] = match;
+  }
+  found.length = kept;
+}
+
+function stands(part: Buffer, text: Buffer, at: number): boolean {
+  return (
+    part.length === 0 || (at >= 0 && part.compare(text, at, Math.min(text.length, at + part.length)) === 0)
+  );
+}
+
+function unique(spellings: readonly Spelling[]): Spelling[] {
+  const byBytes = new Map<string, Spelling>();
+  for (const s of spellings) {
+    const id = [
+      s.encoding,
+      s.shift,
+      s.before.toString('hex'),
+      s.bytes.toString('hex'),
+      s.after.toString('hex'),
+    ].join(' ');
+    if (!byBytes.has(id)) byBytes.set(id, s);
+  }
+  return [...byBytes.values()];
+}
