@@ -6,7 +6,7 @@ import type { Reason } from '../errors.ts';
 import { parseAuthority } from '../policy/host.ts';
 import { canonicalPath } from '../policy/path.ts';
 import { admit, decide, type Mismatch, type RuleSpec } from '../policy/table.ts';
-import type { Target } from '../types.ts';
+import type { Rule, Target } from '../types.ts';
 import { FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { print, printJson } from './output.ts';
@@ -25,7 +25,7 @@ export interface Explanation {
   reason: Reason | null;
   rule: string | null;
   /** In the order of the table. */
-  rules: { rule: string; action: string; matches: boolean; why: string }[];
+  rules: { rule: string; action: Rule['action']; matches: boolean; why: string }[];
   inject: { credential: string; as: string; at: string; when: string; required: boolean; foreign: string }[];
 }
 
@@ -127,12 +127,17 @@ function whyNot(mismatch: Mismatch, rule: RuleSpec, target: Target): string {
   return `${mismatch} ${asked} is not ${allowed.join(', ')}`;
 }
 
-const IN_CLEAR = 'matches, but would inject over plain http; write insecure: true if that is meant';
+/** Why a matching row that does not deny denies all the same. */
+const OVERRULED = {
+  allow: 'matches, but would inject over plain http; write insecure: true if that is meant',
+  tunnel: 'matches, but a rule above it must read the request; write it further up',
+};
 
 function describe({ request, profile, verdict, reason, rule, rules, inject }: Explanation): string {
   const rows = rules.map(row => {
     const mark = row.rule === rule ? '→' : row.matches ? '·' : ' ';
-    const wins = row.action === 'allow' && verdict === 'deny' ? IN_CLEAR : `matches: ${row.action}`;
+    const wins =
+      verdict === 'deny' && row.action !== 'deny' ? OVERRULED[row.action] : `matches: ${row.action}`;
     const why = row.rule === rule ? wins : row.matches ? 'matches too late' : row.why;
     return `  ${mark} ${row.rule}: ${why}`;
   });

@@ -10,12 +10,12 @@ import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
 import { version } from './version.ts';
 
-/** Runs one command line; settles when its verb is done. Sets the process's exit code. */
+/** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
 export async function main(argv: readonly string[]): Promise<void> {
   try {
     await commandLine().parseAsync(argv);
   } catch (thrown) {
-    process.exitCode = fail(thrown);
+    process.exit(fail(thrown));
   }
 }
 

@@ -2,14 +2,17 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { inheritableEnvironment } from '../admin/environment.ts';
-import type { SessionAnswer } from '../admin/wiring.ts';
+import { writeTrustFiles } from '../admin/trust.ts';
+import { type SessionAnswer, sessionAnswer } from '../admin/wiring.ts';
 import type { Usage } from '../audit/metrics.ts';
 import { compileConfig } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
+import { parseDuration } from '../config/scalars.ts';
 import type { Compiled } from '../config/types.ts';
 import { envNames } from '../vaults/env.ts';
 import { adminClient, NoGate } from './client.ts';
-import { UsageError } from './fail.ts';
+import { namesDemo, startDemo } from './demo.ts';
+import { fail, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { createLog } from './log.ts';
@@ -55,16 +58,22 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
     );
   }
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
+  const refs = [...compiled.credentials.values()].map(({ ref }) => ref);
+  const kept = inheritableEnvironment(inherited, envNames(refs, compiled.vaults));
   try {
-    const refs = [...compiled.credentials.values()].map(({ ref }) => ref);
-    const env = {
-      ...inheritableEnvironment(inherited, envNames(refs, compiled.vaults)),
-      ...lease.answer.env,
-    };
-    process.exitCode = await execute(command as string, args, env);
-    summarise(lease.answer.id, await lease.usage());
+    process.exitCode = await execute(command as string, args, { ...kept, ...lease.answer.env });
   } finally {
+    await settle(lease);
+  }
+}
+
+/** The command's exit code stands, whatever became of the gate meanwhile. */
+async function settle(lease: Lease): Promise<void> {
+  try {
+    summarise(lease.answer.id, await lease.usage());
     await lease.end();
+  } catch (error) {
+    fail(error);
   }
 }
 
@@ -93,14 +102,7 @@ async function leaseFromRunning(
 }
 
 async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: RunOptions): Promise<Lease> {
-  const [{ startGate }, { writeTrustFiles }, { sessionAnswer }, { namesDemo, startDemo }, { parseDuration }] =
-    await Promise.all([
-      import('../app.ts'),
-      import('../admin/trust.ts'),
-      import('../admin/wiring.ts'),
-      import('./demo.ts'),
-      import('../config/scalars.ts'),
-    ]);
+  const { startGate } = await import('../app.ts');
   const ttlMs = ttl === undefined ? undefined : parseDuration(ttl);
   if (ttl !== undefined && ttlMs === undefined)
     throw new UsageError(`--ttl ${ttl}: write a duration such as 30m`);
@@ -128,19 +130,23 @@ async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: 
   };
 }
 
-const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH'] as const;
+const FORWARDED = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
+/** A terminal sends them to the command, too. */
+const FROM_TERMINAL = ['SIGINT', 'SIGQUIT'] as const;
 
 /** The command's exit code; 128 + n when signal n ended it, 127 when it is not there (POSIX sh). */
 function execute(command: string, args: readonly string[], env: Record<string, string>): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { env, stdio: 'inherit' });
     const forward = (signal: NodeJS.Signals) => void child.kill(signal);
+    const stay = () => {};
     for (const signal of FORWARDED) process.on(signal, forward);
-    const settle = () => {
-      for (const signal of FORWARDED) process.off(signal, forward);
+    for (const signal of FROM_TERMINAL) process.on(signal, process.stdin.isTTY ? stay : forward);
+    const release = () => {
+      for (const signal of [...FORWARDED, ...FROM_TERMINAL]) process.off(signal, forward);
     };
     child.on('error', (error: NodeJS.ErrnoException) => {
-      settle();
+      release();
       if (error.code !== 'ENOENT' && error.code !== 'EACCES') return reject(error);
       console.error(
         `stubgate: ${command}: ${error.code === 'ENOENT' ? 'there is no such command' : 'may not be run'}`,
@@ -148,7 +154,7 @@ function execute(command: string, args: readonly string[], env: Record<string, s
       resolve(error.code === 'ENOENT' ? 127 : 126);
     });
     child.on('exit', (code, signal) => {
-      settle();
+      release();
       resolve(signal === null ? (code ?? 0) : 128 + constants.signals[signal]);
     });
   });

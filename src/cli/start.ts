@@ -1,11 +1,13 @@
-import type { Command } from 'commander';
-import { Option } from 'commander';
+import { type Command, Option } from 'commander';
 import type { Gate } from '../app.ts';
 import type { Log } from '../types.ts';
 import type { Admin } from '../admin/server.ts';
 import type { TrustFiles } from '../admin/environment.ts';
+import { writeTrustFiles } from '../admin/trust.ts';
+import { sessionAnswer } from '../admin/wiring.ts';
 import { loadConfig } from '../config/load.ts';
-import { configOption, findConfig, requireConfig } from './find-config.ts';
+import { DEMO_HOST, demoFingerprint, startDemo, writeDemoConfig } from './demo.ts';
+import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { createLog, type Level, LEVELS } from './log.ts';
 
@@ -34,23 +36,30 @@ async function start(options: StartOptions): Promise<void> {
     log.error('the gate failed, and ends', { cause: error });
     process.exit(1);
   });
-  const [{ startGate }, { startAdmin }, { writeTrustFiles }, demos] = await Promise.all([
-    import('../app.ts'),
-    import('../admin/server.ts'),
-    import('../admin/trust.ts'),
-    import('./demo.ts'),
-  ]);
-  const configFile = options.demo
-    ? (findConfig(options.config) ?? demos.writeDemoConfig())
-    : requireConfig(options.config);
-  const demo = options.demo ? await demos.startDemo(loadConfig(configFile)) : undefined;
+  const configFile = options.demo ? demoConfig(options.config) : requireConfig(options.config);
+  const demo = options.demo ? await startDemo(loadConfig(configFile)) : undefined;
+  // Not before the process is hardened, nor for a mere --help.
+  const { startGate } = await import('../app.ts');
+  const { startAdmin } = await import('../admin/server.ts');
   const gate = await startGate({ configFile, log, ...(demo && { extraUpstreams: demo.upstreams }) });
   const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
-  const admin = await startAdmin(gate, trust, log);
+  const admin = await startAdmin(gate, trust, log).catch(async (error: unknown) => {
+    await gate.stop();
+    throw error;
+  });
   stopOnSignal(gate, admin, log, () => demo?.close());
   process.on('SIGHUP', () => reload(gate, log));
   announce(gate, admin, log);
-  if (demo) console.error(await tryThis(gate, trust));
+  if (demo) console.error(tryThis(gate, trust));
+}
+
+/** The one that is there, else one of the demo's own. */
+function demoConfig(named: string | undefined): string {
+  try {
+    return requireConfig(named);
+  } catch {
+    return writeDemoConfig();
+  }
 }
 
 function reload(gate: Gate, log: Log): void {
@@ -83,7 +92,7 @@ function announce(gate: Gate, admin: Admin, log: Log): void {
   const { host, port } = gate.address;
   const { config } = gate;
   const facts = {
-    proxy: `${host}:${port}`,
+    proxy: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
     admin: admin.address,
     config: config.file,
     audit: config.audit.file,
@@ -95,11 +104,7 @@ function announce(gate: Gate, admin: Admin, log: Log): void {
 }
 
 /** Three commands for another terminal: what is allowed, what is not, and a stub that is carried elsewhere. */
-async function tryThis(gate: Gate, trust: TrustFiles): Promise<string> {
-  const [{ sessionAnswer }, { DEMO_HOST, demoFingerprint }] = await Promise.all([
-    import('../admin/wiring.ts'),
-    import('./demo.ts'),
-  ]);
+function tryThis(gate: Gate, trust: TrustFiles): string {
   const rule = gate.config.rules.find(({ hosts }) => hosts.includes(DEMO_HOST));
   const profile = [...gate.config.profiles.values()].find(({ rules }) => rule && rules.includes(rule.name));
   const credential = rule?.injections[0]?.credential;

@@ -1,0 +1,91 @@
+import { describe, expect, it } from 'vitest';
+import { explain } from '../../src/cli/explain.ts';
+import { compileConfig } from '../../src/config/compile.ts';
+import { parseConfig } from '../../src/config/load.ts';
+
+const compiled = compileConfig(
+  parseConfig(
+    `version: 1
+credentials: { gh: { from: env:GH, stub: { env: GITHUB_TOKEN } } }
+rules:
+  - { name: pinned, hosts: [pinned.example.test], action: tunnel }
+  - { name: no-admin, hosts: ["*.example.test"], paths: ["/admin/**"], action: deny }
+  - { name: api, hosts: [api.example.test], methods: [GET], paths: ["/v1/*"], inject: [{ credential: gh, as: bearer, required: true }] }
+  - { name: any, hosts: [api.example.test] }
+  - { name: late, hosts: [late.example.test], action: tunnel }
+  - { name: clear, hosts: [clear.example.test], schemes: [http] }
+profiles:
+  default: { rules: [pinned, no-admin, api, any, late, clear] }
+  small: { rules: [clear] }
+`,
+    '/stubgate.yaml',
+  ),
+);
+
+const ask = (method: string, url: string, profile = 'default') => explain(compiled, profile, method, url);
+
+describe('the verdict', () => {
+  it.each([
+    ['GET', 'https://api.example.test/v1/x', 'allow', null, 'api'],
+    ['GET', 'https://API.example.test./v1/x?q=1', 'allow', null, 'api'],
+    ['POST', 'https://api.example.test/v1/x', 'allow', null, 'any'],
+    ['GET', 'https://api.example.test', 'allow', null, 'any'],
+    ['GET', 'https://api.example.test/admin/x', 'deny', 'rule_denies', 'no-admin'],
+    ['GET', 'https://api.example.test/%61dmin/x', 'deny', 'rule_denies', 'no-admin'],
+    ['GET', 'https://pinned.example.test/', 'tunnel', null, 'pinned'],
+    ['GET', 'https://late.example.test/', 'deny', 'rule_denies', 'late'],
+    ['GET', 'http://clear.example.test/', 'allow', null, 'clear'],
+    ['GET', 'https://clear.example.test/', 'deny', 'no_rule', null],
+    ['GET', 'https://api.example.test:8443/', 'deny', 'no_rule', null],
+    ['GET', 'https://elsewhere.test/', 'deny', 'no_rule', null],
+    ['GET', 'https://api.example.test/v1/../x', 'deny', 'ambiguous_path', null],
+    ['GET', 'https://api.example.test//v1', 'deny', 'ambiguous_path', null],
+  ])('of %s %s is %s', (method, url, verdict, reason, rule) => {
+    expect(ask(method, url)).toMatchObject({ verdict, reason, rule });
+  });
+});
+
+it('tells of each rule, in order, why it does not match', () => {
+  const { rules } = ask('POST', 'https://api.example.test/v2/x');
+  expect(rules.map(({ rule, matches, why }) => [rule, matches, why])).toEqual([
+    ['pinned', false, 'host api.example.test is not pinned.example.test'],
+    ['no-admin', false, 'path /v2/x is not /admin/**'],
+    ['api', false, 'method POST is not GET'],
+    ['any', true, ''],
+    ['late', false, 'host api.example.test is not late.example.test'],
+    ['clear', false, 'host api.example.test is not clear.example.test'],
+  ]);
+});
+
+it('asks the rules of the profile only', () => {
+  expect(ask('GET', 'https://api.example.test/', 'small')).toMatchObject({
+    verdict: 'deny',
+    reason: 'no_rule',
+  });
+  expect(ask('GET', 'https://api.example.test/', 'small').rules.map(row => row.rule)).toEqual(['clear']);
+});
+
+it('tells what is injected', () => {
+  expect(ask('GET', 'https://api.example.test/v1/x').inject).toEqual([
+    {
+      credential: 'gh',
+      as: 'bearer',
+      at: 'header authorization',
+      when: 'stub',
+      required: true,
+      foreign: 'refuse',
+    },
+  ]);
+  expect(ask('POST', 'https://api.example.test/v1/x').inject).toEqual([]);
+});
+
+it.each([
+  ['GET', 'api.example.test'],
+  ['GET', 'ftp://api.example.test/'],
+  ['GET', 'https://user@api.example.test/'],
+  ['GET', 'https://api.example.test/#x'],
+  ['GET', 'https://127.1/'],
+  ['get', 'https://api.example.test/'],
+])('refuses to explain %s %s', (method, url) => {
+  expect(() => ask(method, url)).toThrow(expect.objectContaining({ name: 'UsageError' }));
+});
