@@ -9,7 +9,9 @@ export interface Row {
   readonly values: Readonly<Record<string, Series>>;
 }
 
+/** NaN, an invalid round, makes the whole NaN. */
 export function median(series: Series): number {
+  if (series.some(Number.isNaN)) return Number.NaN;
   const sorted = series.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
   const [low, high] = [sorted[sorted.length % 2 ? middle : middle - 1], sorted[middle]];
