@@ -115,7 +115,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
   #sweepClosing(now: number, waited: number): void {
     const isDue = this.socket.writableLength > 0;
     const stalled = this.#progress.stalledFor(this.socket, isDue, now);
-    const isAnswering = this.#exchange?.responded === true;
+    const isAnswering = this.#exchange?.responded === true && !this.#exchange.done;
     if (stalled > this.#limits.bodyIdleMs || (!isDue && !isAnswering && waited > LINGER_MS)) this.destroy();
   }
 
