@@ -14,6 +14,8 @@ export interface Leaf {
 }
 
 const BACKDATED = 3600_000;
+/** Not a host name: where the other names are all IP addresses, clients may compare it with one. */
+const COMMON_NAME = 'intercepted by Stubgate';
 const LIFETIME = 7 * 24 * 3600_000;
 
 /** Mints leaf certificates, all for one key: what does not depend on the host is encoded once. */
@@ -36,7 +38,7 @@ export class LeafMint {
     this.#algorithm = algorithm;
     const spki = x509.publicKeyInfo(publicKey);
     this.#issuer = issuer.subject;
-    this.#subject = Buffer.concat([x509.name({ commonName: 'stubgate' }), spki]);
+    this.#subject = Buffer.concat([x509.name({ commonName: COMMON_NAME }), spki]);
     this.#extensions = Buffer.concat([
       x509.subjectKeyId(x509.keyIdentifier(spki)),
       x509.authorityKeyId(issuer.keyId),
