@@ -29,6 +29,7 @@ export class InterceptedTunnel implements Tunnel {
     tunnels.add(this);
     socket.once('close', () => tunnels.delete(this));
     socket.once('data', (first: Buffer) => this.#begin(first));
+    socket.resume();
   }
 
   #begin(first: Buffer): void {
