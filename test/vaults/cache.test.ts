@@ -191,6 +191,19 @@ describe('get', () => {
     expect((await refused(cache.get('github'))).message).toBe('at once');
   });
 
+  it('stays up when nobody waits for a read that fails', async () => {
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown): unknown => unhandled.push(reason);
+    process.on('unhandledRejection', note);
+    vault.fails(new VaultError('unavailable', 'down'));
+    void cache.get('github');
+    await new Promise(setImmediate);
+    await new Promise(setImmediate);
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
+    expect(logged).toHaveLength(1);
+  });
+
   it('tells the operator what failed', async () => {
     vault.fails(new VaultError('missing', 'v:github: gone'));
     await refused(cache.get('github'));
@@ -382,10 +395,9 @@ describe('reconfigure', () => {
     const held = vault.holds();
     const late = refused(cache.get('github'));
     cache.reconfigure(sources(source('github', 'elsewhere')));
-    vault.says('sesame-2');
-    const fresh = cache.get('github');
     held.reject(new VaultError('missing', 'gone'));
     await late;
-    expect((await fresh).reveal()).toBe('sesame-2');
+    vault.says('sesame-2');
+    expect((await cache.get('github')).reveal()).toBe('sesame-2');
   });
 });
