@@ -11,8 +11,7 @@ import {
   visit,
 } from 'yaml';
 import type { Problem } from './problems.ts';
-import { NAME } from './scalars.ts';
-import { findSecrets, looksSecret } from './secrets.ts';
+import { findSecrets, isShowable } from './secrets.ts';
 
 /** Keys and indexes from the root of a configuration. */
 export type Path = readonly PropertyKey[];
@@ -135,8 +134,7 @@ export function showPath(path: Path): string {
     .map((step, i) => {
       if (typeof step === 'number') return `[${step}]`;
       const name = String(step);
-      const isPlain = NAME.test(name) && !looksSecret(name);
-      return `${i === 0 ? '' : '.'}${isPlain ? name : '(not shown)'}`;
+      return `${i === 0 ? '' : '.'}${isShowable(name) ? name : '(not shown)'}`;
     })
     .join('');
 }

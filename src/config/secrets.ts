@@ -1,3 +1,5 @@
+import { NAME } from './scalars.ts';
+
 /** Beginnings by which vendors make their tokens recognisable, and the least that must follow. */
 const KNOWN_TOKENS =
   /(?<![A-Za-z0-9_-])(?:(?:gh[opsur]_|github_pat_|glpat-|sk-|sk_live_|rk_live_|xox[abeoprs]-|npm_|pypi-|hf_|hvs\.|hvb\.|dop_v1_|SG\.|ya29\.|AIza|whsec_|shp(?:at|ss)_|eyJ[A-Za-z0-9_-]+\.)[A-Za-z0-9_.-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16})(?![A-Za-z0-9{])|-----BEGIN [A-Z ]*PRIVATE KEY-----|:\/\/[^/\s:@<>${}]+:[^/\s@<>${}]+@/g;
@@ -14,6 +16,11 @@ export function findSecrets(text: string): number[] {
 export function looksSecret(text: string): boolean {
   if (findSecrets(text).length > 0) return true;
   return (text.match(RANDOM_RUN) ?? []).some(run => /\d/.test(run) && /[A-Za-z]/.test(run) && isVaried(run));
+}
+
+/** Whether a text from the file may stand in an error: a plain name, not something that may be a secret. */
+export function isShowable(text: string): boolean {
+  return NAME.test(text) && !looksSecret(text);
 }
 
 function isVaried(text: string): boolean {

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
-import { readFileSync, unwatchFile, watchFile } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { compileConfig } from './compile.ts';
 import { loadConfig } from './load.ts';
@@ -7,8 +8,6 @@ import type { Compiled, Config } from './types.ts';
 
 /** The file is asked for, not listened to: editors and Kubernetes put a new one in its place. */
 const POLL_MS = 500;
-/** A file that changed between two polls may still be written: half of it could be valid. */
-const SETTLE_MS = POLL_MS + 100;
 
 /** Sections that are read once, at the start. */
 const FIXED = ['listen', 'ca', 'state', 'audit', 'limits'] as const;
@@ -28,32 +27,34 @@ export function watchConfig(
   onGood: (compiled: Compiled) => void,
   onBad: (error: unknown) => void,
 ): ConfigWatch {
-  let seen = digest(file);
-  let settling: NodeJS.Timeout | undefined;
+  let loaded = digest(file);
+  let last: string | undefined;
+  let judged: string | undefined;
+  let closed = false;
   const reload = (): void => {
-    seen = digest(file);
-    let compiled: Compiled;
+    loaded = digest(file);
     try {
-      compiled = compileConfig(loadConfig(file));
+      onGood(compileConfig(loadConfig(file)));
     } catch (error) {
       onBad(error);
-      return;
     }
-    onGood(compiled);
   };
-  const reloadIfChanged = (): void => {
-    if (digest(file) !== seen) reload();
+  const poll = async (): Promise<void> => {
+    const now = await identity(file);
+    // A file that changed since the last look may still be written, and half of it could be valid.
+    if (now === last && now !== judged) {
+      judged = now;
+      if (digest(file) !== loaded) reload();
+    }
+    last = now;
+    if (!closed) timer.refresh();
   };
-  const onChange = (): void => {
-    clearTimeout(settling);
-    settling = setTimeout(reloadIfChanged, SETTLE_MS).unref();
-  };
-  watchFile(file, { interval: POLL_MS, persistent: false }, onChange);
+  const timer = setTimeout(() => void poll(), POLL_MS).unref();
   return {
     reload,
     close: () => {
-      clearTimeout(settling);
-      unwatchFile(file, onChange);
+      closed = true;
+      clearTimeout(timer);
     },
   };
 }
@@ -61,6 +62,16 @@ export function watchConfig(
 /** Names of the sections that differ but only count after a restart. */
 export function needsRestart(running: Config, next: Config): string[] {
   return FIXED.filter(section => !isDeepStrictEqual(running[section], next[section]));
+}
+
+/** What changes when a file is written or replaced, behind links too; empty while there is no file. */
+async function identity(file: string): Promise<string> {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join();
+  } catch {
+    return '';
+  }
 }
 
 /** Undefined while there is no file. */

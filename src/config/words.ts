@@ -1,3 +1,5 @@
+import { isShowable } from './secrets.ts';
+
 /** A list in an error is to be read, also when a file has thousands of rules. */
 const MOST_TOLD = 20;
 
@@ -13,9 +15,9 @@ export function nearest(written: string, known: Iterable<string>): string | unde
   return best;
 }
 
-/** `did you mean "x"?`, or `write one of x, y, z`; never what was written. */
+/** `did you mean "x"?`, or `write one of x, y, z`; never what was written, nor names that may be secrets. */
 export function suggest(written: string, names: readonly string[], ifNone = 'leave it out'): string {
-  const known = [...new Set(names)];
+  const known = [...new Set(names)].filter(isShowable);
   const meant = nearest(written, known);
   if (meant !== undefined) return `did you mean "${meant}"?`;
   if (known.length === 0) return ifNone;
