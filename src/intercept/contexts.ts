@@ -48,7 +48,6 @@ export class Contexts {
     this.#ticketSecret = ticketSecret;
   }
 
-  /** Throws once the CA has expired. */
   get(host: CanonicalHost, now = Date.now()): SecureContext {
     const cached = this.#entries.get(host);
     if (cached && cached.notBefore <= now && now < cached.renewAt) return cached.context;
