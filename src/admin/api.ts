@@ -1,5 +1,4 @@
 import { type Context, Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import { z } from 'zod';
 import type { Gate } from '../app.ts';
 import { parseDuration } from '../config/scalars.ts';
@@ -46,9 +45,8 @@ export function adminApi(rooms: AdminRooms): Hono {
   api.get('/healthz', c => c.json({ ok: true }));
   api.get('/readyz', c => ready(c, rooms));
   api.use(requireToken(rooms.token));
-  api.use(bodyLimit({ maxSize: BODY_LIMIT, onError: c => refuse(c, 'body_too_large') }));
   api.get('/metrics', c => metrics(c, gate));
-  api.post('/v1/sessions', c => createSession(c, rooms));
+  api.post('/v1/sessions', bounded, c => createSession(c, rooms));
   api.get('/v1/sessions', c => c.json({ sessions: gate.sessions.list().map(s => describe(gate, s)) }));
   api.all('/v1/sessions', c => notAllowed(c, 'GET, POST'));
   api.get('/v1/sessions/:id', c => {
@@ -72,6 +70,9 @@ export function adminApi(rooms: AdminRooms): Hono {
 
 async function createSession(c: Context, { gate, trust }: AdminRooms): Promise<Response> {
   if (!/^application\/json *(;|$)/i.test(c.req.header('content-type') ?? '')) return refuse(c, 'not_json');
+  const length = c.req.header('content-length');
+  if (length === undefined) return refuse(c, 'length_required');
+  if (Number(length) > BODY_LIMIT) return refuse(c, 'body_too_large');
   const body: unknown = await c.req.json().catch(() => undefined);
   const wanted = NewSession.safeParse(body);
   if (!wanted.success) return refuse(c, 'invalid_request', explain(wanted.error));

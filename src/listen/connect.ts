@@ -7,7 +7,7 @@ import type { Rule, Session } from '../types.ts';
 import { get } from '../wire/headers.ts';
 import type { Exchange } from '../wire/server.ts';
 import { InterceptedTunnel } from './intercepted.ts';
-import type { ProxyRooms } from './proxy.ts';
+import type { ProxyRooms } from './rooms.ts';
 import { RawTunnel } from './raw.ts';
 import type { Tunnels } from './tunnels.ts';
 

@@ -2,7 +2,7 @@ import type { Socket } from 'node:net';
 import type { Channel } from '../flow/target.ts';
 import { interceptTls } from '../intercept/tunnel.ts';
 import { type Exchange, ServerConnection } from '../wire/server.ts';
-import type { ProxyRooms } from './proxy.ts';
+import type { ProxyRooms } from './rooms.ts';
 import type { Tunnel, Tunnels } from './tunnels.ts';
 
 /** First byte of a TLS record that holds a handshake (RFC 8446, section 5.1). */

@@ -1,34 +1,14 @@
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { asRefusal, Refusal } from '../errors.ts';
-import type { Flow } from '../flow.ts';
 import type { Channel } from '../flow/target.ts';
 import { authenticate } from '../identity/index.ts';
-import type { Contexts } from '../intercept/contexts.ts';
 import { parseAuthority } from '../policy/host.ts';
-import type { MemorySessions } from '../state/memory.ts';
 import type { Session } from '../types.ts';
 import { get } from '../wire/headers.ts';
-import type { WireLimits } from '../wire/limits.ts';
 import { type Exchange, ServerConnection } from '../wire/server.ts';
 import { openTunnel } from './connect.ts';
+import type { ProxyRooms } from './rooms.ts';
 import { Tunnels } from './tunnels.ts';
-
-export interface ListenLimits extends WireLimits {
-  /** Open tunnels per session. */
-  readonly tunnels: number;
-  /** Open tunnels per session to hosts that no rule allows, kept only so that the client can read the refusal. */
-  readonly deniedTunnels: number;
-  /** Time for a TLS handshake with the sandbox's client, ms. */
-  readonly handshakeMs: number;
-}
-
-/** What the proxy listener works with. */
-export interface ProxyRooms {
-  readonly flow: Flow;
-  readonly sessions: MemorySessions;
-  readonly contexts: Contexts;
-  readonly limits: ListenLimits;
-}
 
 const SWEEP_MS = 500;
 const ESTABLISHED = { status: 200, reason: 'Connection Established', headers: [], length: undefined };
