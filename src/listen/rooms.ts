@@ -1,0 +1,21 @@
+import type { Flow } from '../flow.ts';
+import type { Contexts } from '../intercept/contexts.ts';
+import type { MemorySessions } from '../state/memory.ts';
+import type { WireLimits } from '../wire/limits.ts';
+
+export interface ListenLimits extends WireLimits {
+  /** Open tunnels per session. */
+  readonly tunnels: number;
+  /** Open tunnels per session to hosts that no rule allows, kept only so that the client can read the refusal. */
+  readonly deniedTunnels: number;
+  /** Time for a TLS handshake with the sandbox's client, ms. */
+  readonly handshakeMs: number;
+}
+
+/** What the proxy listener works with. */
+export interface ProxyRooms {
+  readonly flow: Flow;
+  readonly sessions: MemorySessions;
+  readonly contexts: Contexts;
+  readonly limits: ListenLimits;
+}
