@@ -1,6 +1,6 @@
 import { Refusal } from '../errors.ts';
 import type { Secret } from '../secret.ts';
-import type { Injection, OutboundHead, RequestHead, Rule, Session } from '../types.ts';
+import type { Injection, OutboundHead, Rule, Session } from '../types.ts';
 import type { StubKey } from './stub.ts';
 
 /** One credential that will be written: in the place of `stub`, or at the place if none stands there. */
@@ -12,9 +12,10 @@ export interface Step {
 /** What a request will carry, known before any credential is fetched. */
 export interface Plan {
   readonly steps: readonly Step[];
-  /** Names of those that will be written. */
-  readonly credentials: readonly string[];
-  /** Stubs that stand where they belong. */
+  /**
+   * Stubs that stand where they belong, one at each place. The head as the client sent it must hold exactly as many:
+   * any further one, a second copy at the same place included, is where it does not belong.
+   */
   readonly swapped: number;
 }
 
@@ -30,11 +31,11 @@ export interface Swap {
   readonly wire: Secret;
 }
 
-const NOTHING: Plan = { steps: [], credentials: [], swapped: 0 };
+const NOTHING: Plan = { steps: [], swapped: 0 };
 
 /**
  * Decides what is written where; changes nothing. Throws stub_misplaced, stub_missing or foreign_credential.
- * A request that passes is still to be checked with `misplaced`.
+ * The caller still compares `swapped` with the stubs that the head holds (`StubKey.count`).
  */
 export function plan(out: OutboundHead, rule: Rule, session: Session, key: StubKey): Plan {
   if (rule.injections.length === 0) return NOTHING;
@@ -49,15 +50,7 @@ export function plan(out: OutboundHead, rule: Rule, session: Session, key: StubK
     steps.push(step);
     if (step.stub !== undefined) swapped++;
   }
-  return { steps, credentials: steps.map(({ injection }) => injection.credential), swapped };
-}
-
-/**
- * Whether a stub stands in the head, as the client sent it, anywhere but at the places of the plan: each of those
- * holds one, so every further one, a second copy at the same place included, is where it does not belong.
- */
-export function misplaced(head: RequestHead, planned: Plan, key: StubKey): boolean {
-  return key.count(head.bytes.toString('latin1')) !== planned.swapped;
+  return { steps, swapped };
 }
 
 /** Carries the plan out. `secrets` gives the credential's current value. */
