@@ -2,12 +2,13 @@ import type { RawHeaders } from '../types.ts';
 import { CR, HEX, LF } from './chars.ts';
 import { fault, type Side } from './fault.ts';
 import { parseFields } from './fields.ts';
+import { Names } from './names.ts';
 
 /** Hexadecimal digits of a chunk size: chunks below 4 GiB. */
 const MAX_SIZE_DIGITS = 8;
 
 /** Fields that a trailer may not hold: framing, routing, authentication, content format (RFC 9110, section 6.5.1). */
-const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
+const NOT_IN_TRAILERS = new Names(
   'authorization',
   'cache-control',
   'connection',
@@ -28,7 +29,7 @@ const NOT_IN_TRAILERS: ReadonlySet<string> = new Set([
   'trailer',
   'transfer-encoding',
   'upgrade',
-]);
+);
 
 type State = 'size' | 'size-lf' | 'data' | 'data-cr' | 'data-lf' | 'trailers' | 'done';
 
@@ -119,9 +120,15 @@ export class ChunkedReader {
     this.#state = 'done';
     if (this.#trailerText.length === 2) return;
     const lines = this.#trailerText.slice(0, -2);
-    this.trailers = parseFields(lines, 0, this.#limits.headers, this.#side);
+    this.trailers = parseFields(
+      Buffer.from(this.#trailerText, 'latin1'),
+      lines,
+      0,
+      this.#limits.headers,
+      this.#side,
+    );
     for (let i = 0; i < this.trailers.length; i += 2) {
-      if (NOT_IN_TRAILERS.has((this.trailers[i] as string).toLowerCase())) {
+      if (NOT_IN_TRAILERS.has(this.trailers[i] as string)) {
         throw fault(this.#side, 'A trailer that may only stand in the head');
       }
     }

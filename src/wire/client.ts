@@ -217,9 +217,7 @@ export class ClientConnection implements WriterOwner, Valve {
 
   // ---- out -----------------------------------------------------------------------------------------------------
 
-  written(): void {
-    this.#since = performance.now();
-  }
+  written(): void {}
 
   cut(cause: Error): void {
     this.#fail(cause);

@@ -1,6 +1,7 @@
 import { isToken } from './chars.ts';
 import { fault, type Side } from './fault.ts';
 import { HOP_BY_HOP, isIgnorable, listOf } from './headers.ts';
+import { Names } from './names.ts';
 
 /** What the fields of one head say about the message and its connection. */
 export interface Framing {
@@ -35,8 +36,7 @@ function bits(...names: string[]): ReadonlyMap<string, number> {
   return new Map(names.map((name, i) => [name, 1 << i]));
 }
 
-/** Lengths of the names that `note` knows: most names are passed over without being lower-cased. */
-const KNOWN_LENGTHS = new Set(['connection', ...SINGLE.malformed_request.keys()].map(name => name.length));
+const KNOWN = new Names('connection', ...SINGLE.malformed_request.keys());
 
 export function framingOf(fields: readonly string[], side: Side): Framing {
   const framing: Framing = {
@@ -50,8 +50,8 @@ export function framingOf(fields: readonly string[], side: Side): Framing {
     keepAlive: false,
   };
   for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] as string;
-    if (KNOWN_LENGTHS.has(name.length)) note(framing, name, fields[i + 1] as string);
+    const name = KNOWN.find(fields[i] as string);
+    if (name !== undefined) note(framing, name, fields[i + 1] as string);
   }
   if (framing.chunked && framing.contentLength !== undefined) {
     throw fault(side, 'Both Content-Length and Transfer-Encoding');
@@ -59,15 +59,15 @@ export function framingOf(fields: readonly string[], side: Side): Framing {
   return framing;
 }
 
+/** `name` in lower case. */
 function note(framing: Framing, name: string, value: string): void {
   const { side } = framing;
-  const lower = name.toLowerCase();
-  const bit = SINGLE[side].get(lower);
+  const bit = SINGLE[side].get(name);
   if (bit !== undefined) {
     if ((framing.seen & bit) !== 0) throw fault(side, `Two ${name} headers`);
     framing.seen |= bit;
   }
-  switch (lower) {
+  switch (name) {
     case 'host':
       framing.hasHost = true;
       break;

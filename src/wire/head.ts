@@ -46,7 +46,7 @@ export function parseRequestHead(bytes: Buffer, limits: WireLimits, isProxy: boo
   const { method, target, minor } = requestLine(text, lineEnd);
   if (target.length > limits.uri) throw new Refusal('uri_too_long');
   checkTarget(method, target, isProxy);
-  const headers = parseFields(text, lineEnd + 2, limits.headers, 'malformed_request');
+  const headers = parseFields(bytes, text, lineEnd + 2, limits.headers, 'malformed_request');
   const framing = framingOf(headers, 'malformed_request');
   if (framing.chunked && minor === 0) throw fault('malformed_request', 'Transfer-Encoding in HTTP/1.0');
   if (!framing.hasHost) checkHostless(method, target, minor);
@@ -121,7 +121,7 @@ export function parseResponseHead(bytes: Buffer, limits: ClientLimits, method: s
   if (!line) throw fault(side, 'The status line is not "HTTP/1.1 status reason"');
   const status = Number(line[2]);
   const minor = Number(line[1]);
-  const headers = parseFields(text, line[0].length, limits.headers, side);
+  const headers = parseFields(bytes, text, line[0].length, limits.headers, side);
   const framing = framingOf(headers, side);
   if (framing.chunked && minor === 0) throw fault(side, 'Transfer-Encoding in HTTP/1.0');
   if (status < 200 && !(INTERIM.has(status) && minor === 1 && !framing.close)) {

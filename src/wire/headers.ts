@@ -1,8 +1,9 @@
 import { Refusal } from '../errors.ts';
 import type { RawHeaders } from '../types.ts';
+import { Names } from './names.ts';
 
 /** Names that concern one connection only (RFC 9110, section 7.6.1), old and unregistered ones included. */
-export const HOP_BY_HOP: ReadonlySet<string> = new Set([
+const HOP_BY_HOP_NAMES = [
   'connection',
   'keep-alive',
   'proxy-connection',
@@ -14,11 +15,11 @@ export const HOP_BY_HOP: ReadonlySet<string> = new Set([
   'transfer-encoding',
   'upgrade',
   'http2-settings',
-]);
+];
+export const HOP_BY_HOP = new Names(...HOP_BY_HOP_NAMES);
 
 /** The codec writes the framing anew on each leg. */
-const NOT_FORWARDED: ReadonlySet<string> = new Set([...HOP_BY_HOP, 'content-length']);
-const NOT_FORWARDED_LENGTHS: ReadonlySet<number> = new Set([...NOT_FORWARDED].map(name => name.length));
+const NOT_FORWARDED = new Names(...HOP_BY_HOP_NAMES, 'content-length');
 
 /** The first value of a field; `name` in lower case. */
 export function get(headers: RawHeaders, name: string): string | undefined {
@@ -51,9 +52,9 @@ export function endToEnd(headers: RawHeaders): string[] {
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] as string;
     const value = headers[i + 1] as string;
-    const lower = NOT_FORWARDED_LENGTHS.has(name.length) ? name.toLowerCase() : '';
-    if (!NOT_FORWARDED.has(lower)) kept.push(name, value);
-    else if (lower === 'connection') nominated = nominate(nominated, value);
+    const dropped = NOT_FORWARDED.find(name);
+    if (dropped === undefined) kept.push(name, value);
+    else if (dropped === 'connection') nominated = nominate(nominated, value);
   }
   return nominated ? without(kept, nominated) : kept;
 }

@@ -295,7 +295,7 @@ describe('an answer before the whole body came', () => {
     const events: string[] = [];
     x.body.pipe({
       onDrain: null,
-      write: c => events.push(`${c}`) > 0,
+      write: c => events.push(c.toString()) > 0,
       end: () => events.push('end'),
       abort: e => events.push(e.message),
     });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Refusal } from '../../src/errors.ts';
-import type { RawHeaders, Sink } from '../../src/types.ts';
+import type { Sink } from '../../src/types.ts';
 import { CLIENT_LIMITS, ClientConnection, NONE } from '../../src/wire/client.ts';
 import { LINGER_BYTES, LINGER_MS } from '../../src/wire/limits.ts';
 import { type Exchange, ServerConnection, WIRE_LIMITS } from '../../src/wire/server.ts';
@@ -11,7 +11,7 @@ const GET = 'GET / HTTP/1.1\r\nhost: a\r\n\r\n';
 const POST = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n';
 /** Time runs only where a test says so; the codec's own stamps are a few ms behind. */
 const later = (ms: number): number => performance.now() + ms;
-const idle: Sink = { onDrain: null, write: () => true, end: (_: RawHeaders) => {}, abort: () => {} };
+const idle: Sink = { onDrain: null, write: () => true, end: () => {}, abort: () => {} };
 
 function serve(request: (x: Exchange) => void = x => reply(x, 'ok')) {
   const socket = new FakeSocket();
