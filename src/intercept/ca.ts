@@ -53,7 +53,7 @@ export function openAuthority({ dir, cert, key }: AuthorityOptions, now = Date.n
 /** The admin API's bearer token, made on first use. */
 export function adminToken(dir: string): string {
   const file = join(dir, 'admin-token');
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
   if (!existsSync(file)) createOnce(file, `${randomBytes(32).toString('base64url')}\n`, 0o600);
   const token = readPrivate(file, 'the admin token').trim();
   if (!/^[\x21-\x7e]{32,}$/.test(token))
@@ -68,7 +68,7 @@ export function adminToken(dir: string): string {
  * and the first certificate for it stays.
  */
 function createAuthority(dir: string, file: { cert: string; key: string }, now: number): void {
-  mkdirSync(dir, { recursive: true, mode: 0o700 });
+  mkdirSync(dir, { recursive: true, mode: 0o755 });
   if (existsSync(file.cert)) return;
   if (!existsSync(file.key)) {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });

@@ -35,7 +35,7 @@ test('makes a CA on first start, and opens the same one afterwards', () => {
   const first = openAuthority({ dir });
   expect(readdirSync(dir).toSorted()).toEqual(['ca.key', 'ca.pem']);
   expect(mode(join(dir, 'ca.key'))).toBe(0o600);
-  expect(mode(dir)).toBe(0o700);
+  expect(mode(dir) & 0o022).toBe(0);
   expect(openAuthority({ dir }).certificate.fingerprint256).toBe(first.certificate.fingerprint256);
   expect(first.rootPem).toBe(readFileSync(join(dir, 'ca.pem'), 'utf8'));
   expect(first.chainPem).toBe('');
