@@ -35,19 +35,6 @@ export function setField(out: OutboundHead, name: string, value: string | Secret
   if (!isSet) headers.push(name, value);
 }
 
-/** Removes every field called `name`. */
-export function removeField(out: OutboundHead, name: string): void {
-  const { headers } = out;
-  const wanted = name.toLowerCase();
-  let kept = 0;
-  for (let i = 0; i < headers.length; i += 2) {
-    if (isNamed(headers[i], wanted)) continue;
-    headers[kept++] = headers[i] as string;
-    headers[kept++] = headers[i + 1] as string | Secret;
-  }
-  headers.length = kept;
-}
-
 function isNamed(field: string | Secret | undefined, lowerCase: string): boolean {
   return typeof field === 'string' && field.length === lowerCase.length && field.toLowerCase() === lowerCase;
 }

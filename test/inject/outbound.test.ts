@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Refusal } from '../../src/errors.ts';
-import { fieldValues, removeField, setField } from '../../src/inject/fields.ts';
+import { fieldValues, setField } from '../../src/inject/fields.ts';
 import { placements } from '../../src/inject/index.ts';
 import { Outbound } from '../../src/inject/outbound.ts';
 import { Secret } from '../../src/secret.ts';
@@ -150,11 +150,5 @@ describe('fields', () => {
     const out = outbound('/', headers);
     setField(out, 'X-New', 'new');
     expect(out.headers).toEqual([...headers, 'X-New', 'new']);
-  });
-
-  it('removes a field', () => {
-    const out = outbound('/', headers);
-    removeField(out, 'X-KEY');
-    expect(out.headers).toEqual(['Host', 'a', 'Other', '3']);
   });
 });
