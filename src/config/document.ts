@@ -54,7 +54,10 @@ export class YamlFile {
 
   constructor(text: string, file: string) {
     this.file = file;
-    this.#document = parseDocument(text, { lineCounter: this.#lines, prettyErrors: false, stringKeys: true });
+    // Not left to the parser, which stops counting where it loses its way.
+    this.#lines.addNewLine(0);
+    for (const { index } of text.matchAll(/\n/g)) this.#lines.addNewLine(index + 1);
+    this.#document = parseDocument(text, { prettyErrors: false, stringKeys: true });
     const faults = [...this.#document.errors, ...this.#document.warnings];
     const isReadable = this.#document.errors.every(({ code }) => code === 'DUPLICATE_KEY');
     const aliases = isReadable ? this.#aliasProblems() : [];
