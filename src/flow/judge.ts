@@ -1,5 +1,7 @@
 import type { Profile } from '../config/types.ts';
 import { type Reason, Refusal } from '../errors.ts';
+import { Outbound } from '../inject/outbound.ts';
+import { plan } from '../inject/swap.ts';
 import { decide } from '../policy/table.ts';
 import type { Decision, Rule, Session, Target } from '../types.ts';
 import { refuseUpgrade } from '../wire/headers.ts';
@@ -36,11 +38,32 @@ export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: s
   entry.event.stubs_seen = stubs;
   if (decision.verdict === 'deny' || !profile) {
     // A stub on its way to where it does not belong is worth more than that no rule allows the place: an alarm.
-    if (stubs > 0) throw new Refusal('stub_misplaced');
+    if (stubs > 0 && !(profile && belongHere(rooms, x, profile, channel, originForm, stubs))) {
+      throw new Refusal('stub_misplaced');
+    }
     throw denial(decision.verdict === 'deny' ? decision.reason : 'no_rule', target);
   }
   entry.event.verdict = 'allow';
   return { x, session, profile, target, rule: decision.rule, originForm, stubs, entry };
+}
+
+/** Whether a denied request has its stubs where some rule for this host wants them: a wrong path, not a theft. */
+function belongHere(
+  rooms: Rooms,
+  x: Exchange,
+  profile: Profile,
+  channel: Channel,
+  originForm: string,
+  stubs: number,
+): boolean {
+  return profile.table.rowsFor(channel.host).some(rule => {
+    try {
+      const out = Outbound.from(x.head, originForm, rule);
+      return plan(out, rule, channel.session, rooms.stubs).swapped === stubs;
+    } catch {
+      return false;
+    }
+  });
 }
 
 function requireAlive(session: Session, now: number): void {
