@@ -1,5 +1,5 @@
 import { CHUNKED, type RawHeaders, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
-import { ChunkedReader } from './chunked.ts';
+import { ChunkedReader, type DataSink } from './chunked.ts';
 import type { Side } from './fault.ts';
 import { UNREAD_BYTES } from './limits.ts';
 
@@ -10,7 +10,7 @@ export interface Valve {
 }
 
 /** A body on its way in: bytes of the wire are fed to it, and wait until it is piped. */
-export class IncomingBody implements Source {
+export class IncomingBody implements Source, DataSink {
   /** Every byte of it has been received. */
   complete: boolean;
   readonly #valve: Valve;
@@ -42,13 +42,13 @@ export class IncomingBody implements Source {
     const end = Math.min(bytes.length, at + this.#left);
     this.#left -= end - at;
     const data = at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end);
-    if (data.length > 0) this.#deliver(data);
+    if (data.length > 0) this.data(data);
     if (this.#left === 0) this.#end([]);
     return end;
   }
 
   #feedChunked(reader: ChunkedReader, bytes: Buffer, at: number): number {
-    const end = reader.read(bytes, at, this.#deliver);
+    const end = reader.read(bytes, at, this);
     if (reader.done) this.#end(reader.trailers);
     return end;
   }
@@ -79,16 +79,17 @@ export class IncomingBody implements Source {
     else if (wasFull) this.#valve.resume();
   }
 
-  readonly #deliver = (data: Buffer): void => {
+  /** Delivers a piece of the body, or keeps it until it is asked for. */
+  data(chunk: Buffer): void {
     if (this.#fault) return;
     if (this.#sink) {
-      if (!this.#sink.write(data)) this.#valve.pause();
+      if (!this.#sink.write(chunk)) this.#valve.pause();
       return;
     }
-    this.#unread.push(data);
-    this.#unreadBytes += data.length;
+    this.#unread.push(chunk);
+    this.#unreadBytes += chunk.length;
     if (this.#unreadBytes > UNREAD_BYTES) this.#valve.pause();
-  };
+  }
 
   #end(trailers: RawHeaders): void {
     this.complete = true;

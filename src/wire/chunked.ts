@@ -33,6 +33,10 @@ const NOT_IN_TRAILERS = new Names(
 
 type State = 'size' | 'size-lf' | 'data' | 'data-cr' | 'data-lf' | 'trailers' | 'done';
 
+export interface DataSink {
+  data(chunk: Buffer): void;
+}
+
 /** Reader of one chunked body (RFC 9112, section 7.1), fed in any pieces. Chunk extensions are refused. */
 export class ChunkedReader {
   trailers: RawHeaders = [];
@@ -55,7 +59,7 @@ export class ChunkedReader {
   }
 
   /** Reads from `at`, gives chunk data to `out`, and returns the offset of the first byte that is not of this body. */
-  read(bytes: Buffer, at: number, out: (data: Buffer) => void): number {
+  read(bytes: Buffer, at: number, out: DataSink): number {
     while (at < bytes.length && this.#state !== 'done') {
       if (this.#state === 'data') at = this.#data(bytes, at, out);
       else if (this.#state === 'trailers') at = this.#trailerSection(bytes, at);
@@ -64,11 +68,11 @@ export class ChunkedReader {
     return at;
   }
 
-  #data(bytes: Buffer, at: number, out: (data: Buffer) => void): number {
+  #data(bytes: Buffer, at: number, out: DataSink): number {
     const end = Math.min(bytes.length, at + this.#left);
     this.#left -= end - at;
     if (this.#left === 0) this.#state = 'data-cr';
-    out(bytes.subarray(at, end));
+    out.data(bytes.subarray(at, end));
     return end;
   }
 

@@ -243,6 +243,7 @@ export class ClientConnection implements WriterOwner, Valve {
   readonly #onEnd = (): void => {
     if (this.#body?.close() === true) this.#finish();
     else if (this.#handlers) this.#lost();
+    else this.destroy();
   };
 
   #lost(): void {

@@ -11,8 +11,8 @@ export interface ExchangeOwner {
   readonly closing: boolean;
   /** The answer is complete. */
   answered(x: Exchange): void;
-  /** The answer cannot be completed. */
-  broken(): void;
+  /** Breaks the connection: the answer cannot be completed. */
+  destroy(): void;
 }
 
 export interface Answer {
@@ -155,6 +155,6 @@ export class Exchange implements WriterOwner {
   cut(cause: Error): void {
     this.#done = true;
     this.#incoming?.fail(cause);
-    this.#owner.broken();
+    this.#owner.destroy();
   }
 }

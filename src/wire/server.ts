@@ -49,6 +49,8 @@ export class ServerConnection implements ExchangeOwner, Valve {
   #hasBegun = false;
   #hasSkippedLine = false;
   #draining = false;
+  /** The socket belongs to a tunnel: nothing here touches it any more. */
+  #isDetached = false;
   /** What is still received is dropped: the answer under way, if any, is the last one. */
   #deaf = false;
   #dropped = 0;
@@ -81,22 +83,23 @@ export class ServerConnection implements ExchangeOwner, Valve {
     socket.off('end', this.#onEnd);
     socket.off('error', this.#onError);
     socket.off('close', this.#onClose);
-    this.#deaf = true;
+    this.#isDetached = true;
     return this.#held;
   }
 
   /** Ends the connection behind the exchange under way; at once if there is none. */
   drain(): void {
     this.#draining = true;
-    if (!this.#exchange) this.#close();
+    if (!this.#exchange && !this.#isDetached) this.#close();
   }
 
   destroy(): void {
-    this.socket.destroy();
+    if (!this.#isDetached) this.socket.destroy();
   }
 
   /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
   sweep(now: number): void {
+    if (this.#isDetached) return;
     const waited = now - this.#since;
     const x = this.#exchange;
     if (this.#deaf) this.#sweepClosing(now, waited);
@@ -239,10 +242,6 @@ export class ServerConnection implements ExchangeOwner, Valve {
     this.#since = performance.now();
     if (this.#held.length > 0) this.#read();
     else this.#unpause();
-  }
-
-  broken(): void {
-    this.destroy();
   }
 
   /** Ends our side and goes on reading for a while, so that the client can read the answer. */
