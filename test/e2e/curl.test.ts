@@ -175,7 +175,9 @@ test('can tell that an answer was cut short', async () => {
     }),
   );
   const { env } = await sandbox({
-    rules: [{ name: 'api', hosts: [ECHO_HOST] }],
+    // A credential that may be injected, so that answers are searched for it on their way.
+    credentials: { api: { secret: canary(), env: 'API_KEY' } },
+    rules: [{ name: 'api', hosts: [ECHO_HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
     upstreams: { [ECHO_HOST]: upstream },
   });
   for (const path of Object.keys(answers)) {

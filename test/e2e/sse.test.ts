@@ -35,7 +35,8 @@ test('an event reaches the client before the next one exists', async () => {
 test('the response head arrives before the first byte of the body', async () => {
   const upstream = closing(await startRaw({ hosts: [HOST] }));
   const { gate, session } = await sandbox({
-    rules: [{ name: 'events', hosts: [HOST] }],
+    credentials: { api: { secret: canary(), env: 'API_KEY' } },
+    rules: [{ name: 'events', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
     upstreams: { [HOST]: upstream },
   });
   const peer = await openTls(session.proxy, gate.ca, HOST);

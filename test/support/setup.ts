@@ -63,6 +63,8 @@ export async function writeGate(setup: GateSetup): Promise<GateFiles> {
       ca_file: (await testCa()).file,
       resolve: Object.fromEntries(upstreams.map(([host, { address }]) => [host, address])),
     },
+    // A test that fails with a request under way should not wait for it.
+    limits: { drain: '1s' },
     ...setup.config,
   };
   const configFile = join(dir, 'stubgate.yaml');
