@@ -30,7 +30,7 @@ export function send(rooms: Rooms, job: Job, { out, swaps }: Outgoing): Promise<
   const patterns = rooms.keyring.patterns(profile);
   if (!patterns.empty && patterns.find(x.head.bytes)) throw new Refusal('secret_in_request');
   const placed = apply(out, swaps, name => rooms.keyring.secret(name));
-  entry.event.injected = placed.map(({ credential, at, version = null }) => ({
+  entry.event.injected = placed.map(({ credential, at, version }) => ({
     credential,
     placement: at,
     version,

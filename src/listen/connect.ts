@@ -41,7 +41,7 @@ export function openTunnel(rooms: ProxyRooms, tunnels: Tunnels, { x, session, es
       message: `No rule allows CONNECT ${channel.host}:${channel.port}`,
     });
   }
-  new InterceptedTunnel(rooms, tunnels, establish(), channel, denied);
+  tunnels.add(new InterceptedTunnel(rooms, tunnels, establish(), channel, denied));
 }
 
 function connectTarget(x: Exchange): Pick<Channel, 'host' | 'port'> {
@@ -73,7 +73,7 @@ async function passUnread(
     entry.event.verdict = 'tunnel';
     entry.event.status = 200;
     entry.firstByte();
-    new RawTunnel(tunnels, establish(), upstream, entry, limits.idleMs);
+    tunnels.add(new RawTunnel(tunnels, establish(), upstream, entry, limits.idleMs));
   } catch (thrown) {
     flow.refuse(x, entry, asRefusal(thrown));
   }

@@ -26,7 +26,6 @@ export class InterceptedTunnel implements Tunnel {
     this.#channel = channel;
     this.session = channel.session.session;
     this.denied = denied;
-    tunnels.add(this);
     socket.once('close', () => tunnels.delete(this));
     socket.once('data', (first: Buffer) => this.#begin(first));
     socket.resume();

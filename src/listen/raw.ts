@@ -19,7 +19,6 @@ export class RawTunnel implements Tunnel {
     this.#client = client;
     this.#upstream = upstream;
     this.#idleMs = idleMs;
-    tunnels.add(this);
     const before = { read: client.bytesRead, written: client.bytesWritten };
     client.once('close', () => {
       this.destroy();
