@@ -51,7 +51,7 @@ function functionLengths(text: string): { name: string; lines: number }[] {
     const line = lines[i] ?? '';
     const indent = /^ */.exec(line)?.[0] ?? '';
     const isBlock =
-      /\{$/.test(line) &&
+      line.endsWith('{') &&
       (/\bfunction\b|=> \{$/.test(line) ||
         /^\s+(?!if|for|while|switch|do|else|try|catch)[\w#]+.*\) ?(: .+)?\{$/.test(line));
     if (!isBlock) continue;
