@@ -111,10 +111,10 @@ function profiles(parsed: Parsed): Config['profiles'] {
   const order = parsed.rules.map(rule => rule.name);
   const written = parsed.profiles ?? { default: { rules: order, ttl: DEFAULT_SESSION_MS } };
   return new Map(
-    Object.entries(written).map(([name, { rules, ttl }]) => [
-      name,
-      { name, rules: order.filter(rule => rules.includes(rule)), ttlMs: ttl },
-    ]),
+    Object.entries(written).map(([name, { rules, ttl }]) => {
+      const chosen = new Set(rules);
+      return [name, { name, rules: order.filter(rule => chosen.has(rule)), ttlMs: ttl }];
+    }),
   );
 }
 

@@ -33,10 +33,10 @@ export function findWarnings(root: Mapping, warn: Report): void {
       'the control plane listens on every address; write 127.0.0.1 or unix:/path, out of reach of sandboxes',
     );
   }
-  const order = ruleNames(root);
+  const order = new Map(ruleNames(root).map((rule, position) => [rule, position]));
   for (const [name, profile] of Object.entries(mapping(root['profiles']))) {
     const path = ['profiles', name, 'rules'];
-    const positions = texts(mapping(profile)['rules']).map(rule => order.indexOf(rule));
+    const positions = texts(mapping(profile)['rules']).map(rule => order.get(rule) ?? 0);
     if (positions.length === 0) warn(path, 'this profile has no rules, so it denies every request');
     if (positions.some((position, i) => i > 0 && position < (positions[i - 1] as number))) {
       warn(
@@ -94,18 +94,23 @@ function checkCredentials(root: Mapping, report: Report): void {
 
 function checkProfiles(root: Mapping, report: Report): void {
   const known = ruleNames(root);
+  const isKnown = new Set(known);
   const profiles = root['profiles'];
   if (profiles !== undefined && profiles !== null && Object.keys(mapping(profiles)).length === 0) {
     report(['profiles'], 'is empty; write profiles, or leave it out for one profile with every rule');
   }
   for (const [name, profile] of Object.entries(mapping(profiles))) {
     const rules = items(mapping(profile)['rules']);
+    const seen = new Set<string>();
     for (const [i, rule] of rules.entries()) {
       if (typeof rule !== 'string') continue;
       const path = ['profiles', name, 'rules', i];
-      if (!known.includes(rule))
+      if (!isKnown.has(rule)) {
         report(path, `names no rule of this file; ${suggest(rule, known, 'define it under `rules`')}`);
-      else if (rules.indexOf(rule) < i) report(path, 'is there twice; name each rule once');
+      } else if (seen.has(rule)) {
+        report(path, 'is there twice; name each rule once');
+      }
+      seen.add(rule);
     }
   }
 }
@@ -136,8 +141,8 @@ function credentialsPerProfile(root: Mapping): Set<string>[] {
   const injected = (rule: Mapping) => texts(items(rule['inject']).map(entry => mapping(entry)['credential']));
   if (root['profiles'] === undefined) return [new Set(rules.flatMap(injected))];
   return Object.values(mapping(root['profiles'])).map(profile => {
-    const chosen = texts(mapping(profile)['rules']);
-    return new Set(rules.filter(rule => chosen.includes(String(rule['name']))).flatMap(injected));
+    const chosen = new Set(texts(mapping(profile)['rules']));
+    return new Set(rules.filter(rule => chosen.has(String(rule['name']))).flatMap(injected));
   });
 }
 
