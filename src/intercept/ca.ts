@@ -74,11 +74,12 @@ function createAuthority(dir: string, file: { cert: string; key: string }, now: 
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'prime256v1' });
     createOnce(file.key, privateKey.export({ type: 'pkcs8', format: 'pem' }), 0o600);
   }
-  createOnce(file.cert, x509.pem(selfSigned(readKey(file.key), now)), 0o644);
+  const key = readKey(file.key);
+  const algorithm = requireAlgorithm(key, file.key);
+  createOnce(file.cert, x509.pem(selfSigned(key, algorithm, now)), 0o644);
 }
 
-function selfSigned(key: KeyObject, now: number): Buffer {
-  const algorithm = requireAlgorithm(key, 'the CA key');
+function selfSigned(key: KeyObject, algorithm: x509.SignatureAlgorithm, now: number): Buffer {
   const spki = x509.publicKeyInfo(key);
   const id = x509.keyIdentifier(spki);
   const subject = x509.name({
@@ -107,7 +108,7 @@ function readAuthority(certFile: string, keyFile: string, now: number): Authorit
   const notAfter = Math.min(...chain.map(c => c.validToDate.getTime()));
   requireCurrent(notBefore, notAfter, now, certFile);
   const key = readKey(keyFile);
-  requireAlgorithm(key, `the CA key ${keyFile}`);
+  requireAlgorithm(key, keyFile);
   if (!issuer.checkPrivateKey(key))
     throw new Error(
       `the CA key ${keyFile} is not the key of ${certFile}: give the pair that belongs together`,
@@ -144,10 +145,12 @@ function readKey(file: string): KeyObject {
   }
 }
 
-function requireAlgorithm(key: KeyObject, what: string): x509.SignatureAlgorithm {
+function requireAlgorithm(key: KeyObject, file: string): x509.SignatureAlgorithm {
   const algorithm = x509.signatureAlgorithm(key);
   if (!algorithm)
-    throw new Error(`${what} is of a kind that not every client accepts: use P-256, P-384 or RSA 2048`);
+    throw new Error(
+      `the CA key ${file} is of a kind that not every client accepts: use P-256, P-384 or RSA 2048`,
+    );
   return algorithm;
 }
 

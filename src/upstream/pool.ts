@@ -55,7 +55,7 @@ export class Upstream {
     this.#dialer = new Dialer(resolver, tls, proxy && parentProxy(proxy), limits.connectMs);
   }
 
-  /** The connection that was used last, or a new one. Rejects, or throws, with the Refusal that the sandbox is told. */
+  /** The connection that was used last, or a new one. Rejects with the Refusal that the sandbox is told. */
   acquire(origin: Origin): ClientConnection | Promise<ClientConnection> {
     const key = `${origin.scheme}|${origin.host}|${origin.port}`;
     const pool = this.#pools.get(key) ?? this.#addPool(key);
@@ -67,7 +67,7 @@ export class Upstream {
     return this.#dialer.dialRaw(origin);
   }
 
-  /** Ends what has waited too long; called by a timer. `now`: performance.now(). */
+  /** Ends what has waited too long; a timer of its own calls it. `now`: performance.now(). */
   sweep(now: number): void {
     for (const [key, pool] of this.#pools) {
       pool.sweep(now);

@@ -66,17 +66,13 @@ export class TlsClient {
   }
 
   #remember(secured: tls.TLSSocket, origin: string, known: Resumable | undefined): void {
-    let provenAt: number | undefined;
-    let early: Buffer | undefined;
-    // TLS 1.2 hands out its session before the server's identity is verified, TLS 1.3 after.
-    secured.on('session', session => {
-      if (provenAt === undefined) early = session;
-      else this.#sessions.set(origin, { session, provenAt });
-    });
+    let provenAt = performance.now();
     secured.once('secureConnect', () => {
-      provenAt = secured.isSessionReused() && known ? known.provenAt : performance.now();
-      if (early) this.#sessions.set(origin, { session: early, provenAt });
+      // A resumed session proves no more than the one it continues.
+      if (known && secured.isSessionReused()) provenAt = known.provenAt;
     });
+    // Comes only after the server's identity was verified; with TLS 1.3 more than once.
+    secured.on('session', session => this.#sessions.set(origin, { session, provenAt }));
   }
 }
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as tls from 'node:tls';
@@ -154,6 +154,12 @@ test('a client that does not go on with its handshake is given up', async () => 
   await vi.waitFor(() =>
     expect(server.failures.map(e => e.message)).toEqual(['the TLS handshake took too long']),
   );
+});
+
+test('a client that is gone already: rejected at once', async () => {
+  const socket = new Socket();
+  socket.destroy();
+  await expect(interceptTls(socket, context(), { handshakeMs: 60_000 })).rejects.toThrow(/left/);
 });
 
 test('the time limit ends with the handshake', async () => {
