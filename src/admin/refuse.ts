@@ -18,6 +18,7 @@ const REFUSALS = {
   method_not_allowed: [405, 'The resource does not take this method', 'See the Allow header'],
   invalid_request: [400, 'The request body is not valid', 'See "stubgate session create --help"'],
   body_too_large: [413, 'The request body is larger than 64 KB', 'Send less'],
+  length_required: [411, 'The length of the body is not told', 'Send content-length, not chunks'],
   not_json: [415, 'The body is not declared as JSON', 'Send "content-type: application/json"'],
   too_many_sessions: [429, 'Too many sessions are live', 'Revoke some, or give them a shorter ttl'],
   internal_error: [500, 'The gate failed', 'See its log'],

@@ -70,10 +70,12 @@ function show(request: IncomingMessage, response: ServerResponse): void {
 /** What the demo upstream shows if the real secret arrived. */
 export const demoFingerprint = (): string => hash('sha256', process.env[DEMO_VARIABLE] ?? '').slice(0, 12);
 
-/** A configuration for `start --demo` where there is none, in a folder of its own. */
+/** A configuration for `start --demo` where there is none, in a folder that goes with the process. */
 export function writeDemoConfig(): string {
-  const file = join(mkdtempSync(join(tmpdir(), 'stubgate-demo-')), 'stubgate.yaml');
-  writeFileSync(file, DEMO_CONFIG, { mode: 0o600 });
+  const dir = mkdtempSync(join(tmpdir(), 'stubgate-demo-'));
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }));
+  const file = join(dir, 'stubgate.yaml');
+  writeFileSync(file, DEMO_CONFIG);
   return file;
 }
 

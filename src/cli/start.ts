@@ -1,3 +1,4 @@
+import { relative } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Gate } from '../app.ts';
 import type { Log } from '../types.ts';
@@ -10,6 +11,7 @@ import { DEMO_HOST, demoFingerprint, startDemo, writeDemoConfig } from './demo.t
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { createLog, type Level, LEVELS } from './log.ts';
+import { shellQuote } from './output.ts';
 
 interface StartOptions {
   config?: string;
@@ -112,7 +114,7 @@ function tryThis(gate: Gate, trust: TrustFiles): string {
     return `--demo needs a rule for ${DEMO_HOST} that injects a credential`;
   const { session, token } = gate.createSession({ profile: profile.name });
   const { proxy } = sessionAnswer(gate, trust, session, token);
-  const curl = `curl --cacert '${trust.ca}' --proxy ${proxy}`;
+  const curl = `curl --cacert ${shellQuote(fromHere(trust.ca))} --proxy ${proxy}`;
   const stub = session.stubs.get(credential);
   return `
   Paste these into another terminal:
@@ -126,8 +128,13 @@ function tryThis(gate: Gate, trust: TrustFiles): string {
   3. Refused: the stub is sent to another host.
      ${curl} -H 'Authorization: Bearer ${stub}' https://example.com/
 
-  Any other command:  stubgate run -- CMD
+  Any other command:  stubgate run --config ${shellQuote(fromHere(gate.config.file))} -- CMD
 
   ready
 `;
+}
+
+function fromHere(file: string): string {
+  const path = relative('', file);
+  return path.startsWith('..') ? file : path;
 }

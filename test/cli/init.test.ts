@@ -8,7 +8,7 @@ import { parseConfig } from '../../src/config/load.ts';
 import { decide } from '../../src/policy/table.ts';
 import type { CanonicalHost } from '../../src/types.ts';
 import { tempFolder } from '../audit/event.ts';
-import { stubgate } from './stubgate.ts';
+import { quickly, stubgate } from './stubgate.ts';
 
 const context = {
   repository: 'acme/app',
@@ -116,16 +116,9 @@ it('takes the repository from the folder’s remote, and does not replace a file
   mkdirSync(join(cwd, '.git', 'refs'));
   mkdirSync(join(cwd, '.git', 'objects'));
   writeFileSync(join(cwd, '.git', 'config'), '[remote "origin"]\n  url = git@github.com:acme/app.git\n');
-  const { code, stdout, stderr } = await stubgate(
-    { cwd },
-    'init',
-    '--with',
-    'github',
-    '--out',
-    'deep/gate.yaml',
-  );
+  const { code, stdout, stderr } = await quickly(cwd, 'init', '--with', 'github', '--out', 'deep/gate.yaml');
   expect([code, stdout, stderr]).toEqual([0, 'deep/gate.yaml\n', 'github: the API and git, of acme/app\n']);
   expect(readFileSync(join(cwd, 'deep/gate.yaml'), 'utf8')).toContain('"/repos/acme/app/**"');
-  expect((await stubgate({ cwd }, 'init', '--out', 'deep/gate.yaml')).code).toBe(2);
-  expect((await stubgate({ cwd }, 'init', '--out', 'deep/gate.yaml', '--force')).code).toBe(0);
+  expect((await quickly(cwd, 'init', '--out', 'deep/gate.yaml')).code).toBe(2);
+  expect((await quickly(cwd, 'init', '--out', 'deep/gate.yaml', '--force')).code).toBe(0);
 });
