@@ -11,9 +11,9 @@ const BYTE = 1 << 26;
 /** Source bytes of the longest escape; bounds leading zeros, too. */
 export const LONGEST_ESCAPE = 12;
 
-const PERCENT = 0x25;
-const AMPERSAND = 0x26;
-const BACKSLASH = 0x5c;
+export const PERCENT = 0x25;
+export const AMPERSAND = 0x26;
+export const BACKSLASH = 0x5c;
 const SEMICOLON = 0x3b;
 const LOWER_U = 0x75;
 const LOWER_X = 0x78;
@@ -24,6 +24,11 @@ const NO_CODE = -2;
 export const INTRODUCES = new Uint8Array(256);
 for (const c of [PERCENT, AMPERSAND, BACKSLASH]) INTRODUCES[c] = 1;
 
+/** Byte → 1 if an escape may be written with it. */
+export const WRITES_ESCAPES = new Uint8Array(256);
+for (const c of Buffer.from('%&\\#;{}')) WRITES_ESCAPES[c] = 1;
+for (let c = 0; c < 128; c++) if (/[0-9A-Za-z]/.test(String.fromCharCode(c))) WRITES_ESCAPES[c] = 1;
+
 const DIGIT = new Int8Array(256).fill(-1);
 for (let d = 0; d < 16; d++) {
   DIGIT[d.toString(16).charCodeAt(0)] = d;
@@ -31,7 +36,7 @@ for (let d = 0; d < 16; d++) {
 }
 
 /** Letter after a backslash → code; 0: none. */
-const SHORT = new Uint8Array(256);
+export const SHORT = new Uint8Array(256);
 for (const [letter, code] of Object.entries({ n: 10, r: 13, t: 9, b: 8, f: 12, v: 11 }))
   SHORT[letter.charCodeAt(0)] = code;
 for (const c of '"\'/\\') SHORT[c.charCodeAt(0)] = c.charCodeAt(0);
@@ -65,20 +70,20 @@ export function escapeAt(text: Buffer, at: number, to: number): number {
 
 export const lengthOf = (escape: number): number => escape & 15;
 
+/** The first byte of what the escape stands for. */
+export function leadByte(escape: number): number {
+  const code = (escape & ~BYTE) >> 4;
+  if (code < 0x80 || (escape & BYTE) !== 0) return code;
+  if (code < 0x800) return 0xc0 | (code >> 6);
+  return code < 0x10000 ? 0xe0 | (code >> 12) : 0xf0 | (code >> 18);
+}
+
 /** Writes what the escape stands for, as UTF-8, at `into[at]`; returns the number of bytes, fewer than the escape has. */
 export function writeDecoded(escape: number, into: Buffer, at: number): number {
   const code = (escape & ~BYTE) >> 4;
-  if (code < 0x80 || (escape & BYTE) !== 0) {
-    into[at] = code;
-    return 1;
-  }
-  if (code < 0x800) {
-    into[at] = 0xc0 | (code >> 6);
-    into[at + 1] = 0x80 | (code & 63);
-    return 2;
-  }
-  const extra = code < 0x10000 ? 2 : 3;
-  into[at] = (extra === 2 ? 0xe0 : 0xf0) | (code >> (extra * 6));
+  into[at] = leadByte(escape);
+  if (code < 0x80 || (escape & BYTE) !== 0) return 1;
+  const extra = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
   for (let i = 1; i <= extra; i++) into[at + i] = 0x80 | ((code >> ((extra - i) * 6)) & 63);
   return extra + 1;
 }

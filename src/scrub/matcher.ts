@@ -28,7 +28,8 @@ const hashPair = (a: number, b: number): number => ((a << 5) ^ b) & PAIR_MASK;
 export class Matcher {
   /** Bytes of the longest spelling, edges included. */
   readonly longest: number = 0;
-  readonly empty: boolean;
+  /** Byte → 1 if a spelling, or a character that it shares, may be written with it. */
+  readonly alphabet = new Uint8Array(256);
   readonly #window: number;
   readonly #shift: Uint8Array;
   /** Hash of a window's last bytes → index of the group of spellings that may stand there. */
@@ -42,7 +43,6 @@ export class Matcher {
   readonly #takesBefore: boolean;
 
   constructor(spellings: readonly Spelling[]) {
-    this.empty = spellings.length === 0;
     this.#window = Math.min(255, ...spellings.map(s => s.bytes.length));
     this.#shift = new Uint8Array(HASH_MASK + 1).fill(this.#window - BLOCK + 1);
     this.#group = new Uint16Array(HASH_MASK + 1);
@@ -67,8 +67,11 @@ export class Matcher {
       (this.#byFirst[a] as Spelling[]).push(spelling);
       for (const b of variants[1] ?? []) this.#pairs[hashPair(a, b)] = 1;
     }
-    const { lead } = spelling;
-    if (lead) for (let c = 0; c < 256; c++) if (shares(lead, c)) this.#leads[c] = 1;
+    for (const c of variants.flat()) this.alphabet[c] = 1;
+    for (let c = 0; c < 256; c++) {
+      if (spelling.lead && shares(spelling.lead, c)) this.#leads[c] = this.alphabet[c] = 1;
+      if (spelling.trail && shares(spelling.trail, c)) this.alphabet[c] = 1;
+    }
   }
 
   #block(h: number, distance: number, spelling: Spelling): void {

@@ -1,5 +1,6 @@
 import type { Secret } from '../secret.ts';
-import { escapeAt, INCOMPLETE, INTRODUCES, LONGEST_ESCAPE } from './escapes.ts';
+import { LONGEST_ESCAPE, WRITES_ESCAPES } from './escapes.ts';
+import { Seeker } from './seeker.ts';
 import { type Match, Matcher } from './matcher.ts';
 import { misread, type Spelling, spellings } from './spelling.ts';
 import { View } from './view.ts';
@@ -9,10 +10,6 @@ const ROUNDS = 2;
 /** Text is searched in stretches of so many bytes, which bounds the views. */
 export const STRETCH = 64 * 1024;
 
-/** Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to. */
-const views = Array.from({ length: ROUNDS }, () => new View());
-/** Whether view n shows its source up to where that ends for now. */
-const open: boolean[] = Array.from({ length: ROUNDS }, () => false);
 const found: Match[] = [];
 
 /** What a search gave; overwritten by the next one. */
@@ -35,6 +32,11 @@ export class Patterns {
   readonly #viewDiffers: boolean;
   /** An escape further away than so many bytes cannot be part of the same match. */
   readonly #reach: number;
+  // Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to, where seeker n says.
+  readonly #seekers: readonly Seeker[];
+  readonly #views: readonly View[];
+  /** Whether view n shows its source up to where that ends for now. */
+  readonly #open: boolean[] = Array.from({ length: ROUNDS }, () => false);
 
   /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
   constructor(secrets: readonly Secret[]) {
@@ -45,6 +47,9 @@ export class Patterns {
     this.#viewDiffers = inView.length !== plain.length;
     this.#inView = this.#viewDiffers ? new Matcher(inView) : this.#plain;
     this.#reach = this.#inView.longest + LONGEST_ESCAPE;
+    const matters = this.#inView.alphabet.map((used, byte) => used | (WRITES_ESCAPES[byte] as number));
+    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(matters));
+    this.#views = Array.from({ length: ROUNDS }, () => new View(matters, this.#reach));
   }
 
   /** The first secret in `bytes`, in any spelling. */
@@ -65,14 +70,14 @@ export class Patterns {
   search(text: Buffer, from: number, to: number, final: boolean): Finding {
     found.length = 0;
     finding.hold = this.#level(0, text, from, to, final);
-    finding.base = final ? to : tokenStart(0, finding.hold);
+    finding.base = final ? to : this.#tokenStart(0, finding.hold);
     if (found.length > 1) found.sort((a, b) => a.start - b.start || b.end - a.end);
     return finding;
   }
 
   #level(level: number, text: Buffer, from: number, to: number, final: boolean): number {
     const matcher = level === 0 ? this.#plain : this.#inView;
-    const source = views[level - 1];
+    const source = this.#views[level - 1];
     matcher.search(text, from, to, found);
     let hold = to;
     if (!final) {
@@ -81,45 +86,36 @@ export class Patterns {
         hold = Math.min(hold, this.#inView.unfinished(text, from, to, false));
     }
     if (level === ROUNDS) return hold;
-    open[level] = false;
+    this.#open[level] = false;
     return source?.introduces === false ? hold : Math.min(hold, this.#decoded(level, text, from, to, final));
   }
 
   /** Searches what the escapes in text[from, to) stand for. */
   #decoded(level: number, text: Buffer, from: number, to: number, final: boolean): number {
-    const view = views[level] as View;
+    const view = this.#views[level] as View;
+    const seeker = (this.#seekers[level] as Seeker).over(text, from, to, final);
     let hold = to;
-    let clean = from;
-    for (let p = nextEscape(text, from, to, final); p < to; p = nextEscape(text, view.end, to, final)) {
-      view.show(text, Math.max(clean, p - this.#reach), to, this.#reach, final);
+    let decoded = from;
+    for (let p = seeker.next(from); p < to; p = seeker.next(view.end)) {
+      view.show(text, Math.max(decoded, seeker.clean, p - this.#reach), to, final);
       const isOpen = !final && (view.unfinished || view.end === to);
-      open[level] = isOpen;
+      this.#open[level] = isOpen;
       const first = found.length;
       const held = this.#level(level + 1, view.bytes, 0, view.length, !isOpen);
-      mapBack(view, text, first);
+      if (found.length > first) mapBack(view, text, first);
       if (isOpen) hold = view.sourceStart(held);
       if (view.unfinished) break;
-      clean = view.lastEscapeEnd;
+      decoded = view.lastEscapeEnd;
     }
     return hold;
   }
-}
 
-/** The first position from `from` on where an escape starts, or may start; `to` if none. */
-function nextEscape(text: Buffer, from: number, to: number, final: boolean): number {
-  for (let p = from; p < to; p++) {
-    if (INTRODUCES[text[p] as number] === 0) continue;
-    const escape = escapeAt(text, p, to);
-    if (escape > 0 || (escape === INCOMPLETE && !final)) return p;
+  /** Where the outermost source of what stands at `p` starts: decoding from there on reads the same. */
+  #tokenStart(level: number, p: number): number {
+    const view = this.#views[level];
+    if (!view || !this.#open[level] || p < view.start) return p;
+    return view.sourceStart(this.#tokenStart(level + 1, view.indexOf(p)));
   }
-  return to;
-}
-
-/** Where the outermost source of what stands at `p` starts: decoding from there on reads the same. */
-function tokenStart(level: number, p: number): number {
-  const view = views[level];
-  if (!view || !open[level] || p < view.start) return p;
-  return view.sourceStart(tokenStart(level + 1, view.indexOf(p)));
 }
 
 /** Turns the matches found in a view into matches of its source, and drops those that stand there literally. */

@@ -36,6 +36,7 @@ export interface Edge {
 }
 
 const NOTHING = Buffer.alloc(0);
+const EVERY_BYTE = new Uint8Array(256).fill(1);
 const SAME = Uint8Array.from({ length: 256 }, (_, c) => c);
 const HEX = Uint8Array.from(SAME, c => (c >= 0x41 && c <= 0x46 ? c + 32 : c));
 const EITHER_BASE64 = Uint8Array.from(SAME, c => (c === 0x2d ? 0x2b : c === 0x5f ? 0x2f : c));
@@ -193,7 +194,7 @@ function swallowedTail(literal: Buffer, bytes: Buffer, stray: string): number {
 }
 
 function decoded(bytes: Buffer): Buffer {
-  const view = new View();
-  view.show(bytes, 0, bytes.length, bytes.length, true);
+  const view = new View(EVERY_BYTE, bytes.length);
+  view.show(bytes, 0, bytes.length, true);
   return Buffer.from(view.bytes.subarray(0, view.length));
 }

@@ -1,4 +1,13 @@
-import { escapeAt, INCOMPLETE, INTRODUCES, lengthOf, writeDecoded } from './escapes.ts';
+import {
+  BACKSLASH,
+  escapeAt,
+  INCOMPLETE,
+  INTRODUCES,
+  leadByte,
+  lengthOf,
+  SHORT,
+  writeDecoded,
+} from './escapes.ts';
 
 /** A stretch of text with its escapes decoded once, and the way back from each byte to where it came from. */
 export class View {
@@ -14,117 +23,169 @@ export class View {
   /** Where the last decoded escape ends in the source; the start if there is none. */
   lastEscapeEnd = 0;
 
-  // Mark k: from view index #at[k] on, the source position is #from[k] and goes along. An escape has a mark of its own.
-  #at = new Int32Array(0);
-  #from = new Int32Array(0);
+  // Mark k: an escape that ends at view index #ends[k], where it took #widths[k] bytes, and at source #sources[k]. What
+  // follows goes along byte by byte. Mark 0 is the start.
+  #ends = new Int32Array(1);
+  #sources = new Int32Array(1);
+  #widths = new Uint8Array(1);
   #marks = 0;
+  readonly #matters: Uint8Array;
+  readonly #reach: number;
+  // Where `show` is: in the source, and where it would stop there.
+  #at = 0;
+  #stop = 0;
+
+  /** `matters`: byte → 1 if an escape for it is to be decoded. */
+  constructor(matters: Uint8Array, reach: number) {
+    this.#matters = matters;
+    this.#reach = reach;
+  }
 
   /**
-   * Shows source[start, to), or less: it stops once `reach` bytes after an escape hold no other, and before an escape
-   * that is unfinished at `to`, unless the text is known to end there.
+   * Shows source[start, to), or less: it stops once `reach` bytes after an escape hold no other, before an escape that
+   * does not matter, and before one that is unfinished at `to`, unless the text is known to end there.
    */
-  show(source: Buffer, start: number, to: number, reach: number, final: boolean): void {
+  show(source: Buffer, start: number, to: number, final: boolean): void {
     this.#reserve(to - start);
-    this.start = start;
-    this.lastEscapeEnd = start;
-    this.introduces = false;
-    this.unfinished = false;
-    this.#marks = 0;
-    const out = this.bytes;
-    let p = start;
-    let v = 0;
-    let stop = to;
-    this.#mark(0, start);
-    for (;;) {
-      while (p < stop && INTRODUCES[source[p] as number] === 0) out[v++] = source[p++] as number;
-      if (p >= stop) break;
-      const escape = escapeAt(source, p, to);
+    this.start = this.#at = start;
+    this.length = 0;
+    this.introduces = this.unfinished = false;
+    this.#ends[0] = 0;
+    this.#sources[0] = start;
+    this.#marks = 1;
+    this.#stop = to;
+    while (this.#copy(source, to)) {
+      const escape = escapeAt(source, this.#at, to);
       this.unfinished = escape === INCOMPLETE && !final;
-      if (this.unfinished) break;
-      if (escape <= 0) {
-        this.introduces = true;
-        out[v++] = source[p++] as number;
-        continue;
-      }
-      this.#mark(v, p);
-      const written = writeDecoded(escape, out, v);
-      this.introduces ||= INTRODUCES[out[v] as number] === 1;
-      v += written;
-      p += lengthOf(escape);
-      this.#mark(v, p);
-      this.lastEscapeEnd = p;
-      stop = Math.min(to, p + reach);
+      if (this.unfinished || (escape > 0 && this.#matters[leadByte(escape)] === 0)) break;
+      if (escape > 0) this.#decode(escape, to);
+      else this.#keep(source[this.#at] as number);
     }
+    this.end = this.#at;
+    this.lastEscapeEnd = this.#sources[this.#marks - 1] as number;
+  }
+
+  /**
+   * Copies what is no escape, and decodes those with a backslash and a letter, by far the commonest; true at any other
+   * introducer. Without a call in the loop, so that the compiler keeps everything in registers.
+   */
+  #copy(source: Buffer, to: number): boolean {
+    const out = this.bytes;
+    const ends = this.#ends;
+    const sources = this.#sources;
+    const widths = this.#widths;
+    const introducers = INTRODUCES;
+    const short = SHORT;
+    const matters = this.#matters;
+    const reach = this.#reach;
+    let at = this.#at;
+    let v = this.length;
+    let marks = this.#marks;
+    let stop = this.#stop;
+    let introduces = this.introduces;
+    while (at < stop) {
+      let c = source[at] as number;
+      if (introducers[c] !== 0) {
+        c = c === BACKSLASH && at + 1 < to ? (short[source[at + 1] as number] as number) : 0;
+        if (c === 0 || matters[c] === 0) break;
+        introduces ||= c === BACKSLASH;
+        at += 2;
+        stop = at + reach < to ? at + reach : to;
+        ends[marks] = v + 1;
+        sources[marks] = at;
+        widths[marks++] = 1;
+        at--;
+      }
+      out[v++] = c;
+      at++;
+    }
+    this.#at = at;
     this.length = v;
-    this.end = p;
-    this.#mark(v, p);
+    this.#marks = marks;
+    this.#stop = stop;
+    this.introduces = introduces;
+    return at < stop;
+  }
+
+  #decode(escape: number, to: number): void {
+    const width = writeDecoded(escape, this.bytes, this.length);
+    this.introduces ||= INTRODUCES[this.bytes[this.length] as number] === 1;
+    this.length += width;
+    this.#at += lengthOf(escape);
+    this.#stop = Math.min(to, this.#at + this.#reach);
+    this.#ends[this.#marks] = this.length;
+    this.#sources[this.#marks] = this.#at;
+    this.#widths[this.#marks++] = width;
+  }
+
+  #keep(c: number): void {
+    this.bytes[this.length++] = c;
+    this.#at++;
+    this.introduces = true;
   }
 
   /** Where the source of the byte at view index `v` starts. */
   sourceStart(v: number): number {
-    const k = this.#markAt(v);
-    const from = this.#from[k] as number;
-    return this.#isEscape(k) ? from : from + v - (this.#at[k] as number);
+    const k = this.#markBefore(v);
+    return this.#isEscape(k + 1, v)
+      ? this.#escapeStart(k + 1)
+      : (this.#sources[k] as number) + v - (this.#ends[k] as number);
   }
 
   /** Where the source of the byte before view index `v` ends. */
   sourceEnd(v: number): number {
     if (v === 0) return this.start;
-    const k = this.#markAt(v - 1);
-    return this.#isEscape(k)
-      ? (this.#from[k + 1] as number)
-      : (this.#from[k] as number) + v - (this.#at[k] as number);
+    const k = this.#markBefore(v - 1);
+    return this.#isEscape(k + 1, v - 1)
+      ? (this.#sources[k + 1] as number)
+      : (this.#sources[k] as number) + v - (this.#ends[k] as number);
   }
 
   /** The view index of the byte whose source holds position `p`. */
   indexOf(p: number): number {
-    let low = 0;
-    let high = this.#marks - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((this.#from[middle] as number) <= p) low = middle;
-      else high = middle - 1;
-    }
-    const at = this.#at[low] as number;
-    return this.#isEscape(low) ? at : at + p - (this.#from[low] as number);
+    const k = lastUpTo(this.#sources, this.#marks, p);
+    const inEscape = k + 1 < this.#marks && p >= this.#escapeStart(k + 1);
+    if (inEscape) return (this.#ends[k + 1] as number) - (this.#widths[k + 1] as number);
+    return (this.#ends[k] as number) + p - (this.#sources[k] as number);
   }
 
   endsWithEscape(): boolean {
     return this.lastEscapeEnd === this.end && this.end > this.start;
   }
 
-  #markAt(v: number): number {
-    let low = 0;
-    let high = this.#marks - 1;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if ((this.#at[middle] as number) <= v) low = middle;
-      else high = middle - 1;
-    }
-    return low;
+  /** The last mark whose escape ends at view index `v` or before. */
+  #markBefore(v: number): number {
+    return lastUpTo(this.#ends, this.#marks, v);
   }
 
-  /** An escape is longer than what it stands for. */
-  #isEscape(k: number): boolean {
-    if (k + 1 >= this.#marks) return false;
-    const shown = (this.#at[k + 1] as number) - (this.#at[k] as number);
-    return (this.#from[k + 1] as number) - (this.#from[k] as number) > shown;
+  #isEscape(k: number, v: number): boolean {
+    return k < this.#marks && v >= (this.#ends[k] as number) - (this.#widths[k] as number);
   }
 
-  #mark(at: number, from: number): void {
-    // An escape right after another one starts where that one's end is already marked.
-    const last = this.#marks - 1;
-    if (last >= 0 && this.#at[last] === at && this.#from[last] === from) return;
-    this.#at[this.#marks] = at;
-    this.#from[this.#marks++] = from;
+  #escapeStart(k: number): number {
+    const plain = (this.#ends[k] as number) - (this.#widths[k] as number) - (this.#ends[k - 1] as number);
+    return (this.#sources[k - 1] as number) + plain;
   }
 
   #reserve(length: number): void {
     if (this.bytes.length >= length) return;
     const size = 2 ** Math.ceil(Math.log2(length));
     this.bytes = Buffer.allocUnsafeSlow(size);
-    // The shortest escape has two bytes, and each has at most one mark for itself and one for what follows.
-    this.#at = new Int32Array(size + 2);
-    this.#from = new Int32Array(size + 2);
+    // The shortest escape has two bytes.
+    this.#ends = new Int32Array(size / 2 + 1);
+    this.#sources = new Int32Array(size / 2 + 1);
+    this.#widths = new Uint8Array(size / 2 + 1);
   }
+}
+
+/** The index of the last of `count` rising values that is not above `limit`; the first is not. */
+function lastUpTo(values: Int32Array, count: number, limit: number): number {
+  let low = 0;
+  let high = count - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if ((values[middle] as number) <= limit) low = middle;
+    else high = middle - 1;
+  }
+  return low;
 }
