@@ -57,9 +57,9 @@ test('connects to the next address when one refuses', async () => {
 test('connects to the next address when one is silent, within the same time limit', async () => {
   const { port } = await tcpServer();
   const started = performance.now();
-  const socket = await connectFirst([at(await silentPort()), at(port)], 400);
+  const socket = await connectFirst([at(await silentPort()), at(port)], 3000);
   expect(socket.remotePort).toBe(port);
-  expect(performance.now() - started).toBeGreaterThan(150);
+  expect(performance.now() - started).toBeLessThan(2900);
   socket.destroy();
 });
 
