@@ -5,6 +5,7 @@ import { inheritableEnvironment } from '../admin/environment.ts';
 import { writeTrustFiles } from '../admin/trust.ts';
 import { type SessionAnswer, sessionAnswer } from '../admin/wiring.ts';
 import type { Usage } from '../audit/metrics.ts';
+import { printable } from '../audit/printable.ts';
 import { compileConfig } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
 import { parseDuration } from '../config/scalars.ts';
@@ -137,24 +138,20 @@ const FROM_TERMINAL = ['SIGINT', 'SIGQUIT'] as const;
 /** The command's exit code; 128 + n when signal n ended it, 127 when it is not there (POSIX sh). */
 function execute(command: string, args: readonly string[], env: Record<string, string>): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env, stdio: 'inherit' });
     const forward = (signal: NodeJS.Signals) => void child.kill(signal);
-    const stay = () => {};
+    // Before the command is there: a signal must not end this process, and leave the command without its gate.
     for (const signal of FORWARDED) process.on(signal, forward);
-    for (const signal of FROM_TERMINAL) process.on(signal, process.stdin.isTTY ? stay : forward);
-    const release = () => {
-      for (const signal of [...FORWARDED, ...FROM_TERMINAL]) process.off(signal, forward);
-    };
+    for (const signal of FROM_TERMINAL) process.on(signal, process.stdin.isTTY ? () => {} : forward);
+    const child = spawn(command, args, { env, stdio: 'inherit' });
     child.on('error', (error: NodeJS.ErrnoException) => {
-      release();
       if (error.code !== 'ENOENT' && error.code !== 'EACCES') return reject(error);
+      const missing = error.code === 'ENOENT';
       console.error(
-        `stubgate: ${command}: ${error.code === 'ENOENT' ? 'there is no such command' : 'may not be run'}`,
+        `stubgate: ${printable(command)}: ${missing ? 'there is no such command' : 'may not be run'}`,
       );
-      resolve(error.code === 'ENOENT' ? 127 : 126);
+      resolve(missing ? 127 : 126);
     });
     child.on('exit', (code, signal) => {
-      release();
       resolve(signal === null ? (code ?? 0) : 128 + constants.signals[signal]);
     });
   });
