@@ -152,6 +152,7 @@ describe('what looks like a secret', () => {
     '-----BEGIN PRIVATE KEY-----',
     '-----BEGIN RSA PRIVATE KEY-----',
     'https://user:pass@example.com',
+    'http://a:b@c',
   ])('%s', text => {
     expect(findSecrets(`a: "${text}" # x`)).toEqual([expect.any(Number)]);
     expect(looksSecret(text)).toBe(true);

@@ -21,6 +21,7 @@ describe('compileGlob', () => {
       ['/acme/x', '/acme/a/x.git/y', '/acme/xgit/y'],
     ],
     ['/v*/a*b*c', ['/v1/abc', '/v/aXbYc', '/v2/abcbc'], ['/v1/ab', '/v1/acb', '/v1/abcd', '/v1/aXb/Yc']],
+    ['/a*b*bc', ['/abbc', '/aXbXbc'], ['/abc', '/abcbX']],
     ['/*a', ['/a', '/ba', '/aa'], ['/ab', '/b/a']],
     ['/aXa*aXa', ['/aXaaXa', '/aXa-aXa'], ['/aXa', '/aXaXa']],
     ['/a%2Fb', ['/a%2Fb'], ['/a/b', '/a%2fb']],

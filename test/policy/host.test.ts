@@ -56,7 +56,7 @@ describe('canonicalHost', () => {
     '-a.example',
     'a-.example',
     `${label63}a.example`,
-    `a${name253}`,
+    `${name253}a`,
     'bücher.example',
     'a。b',
     'a．b',
