@@ -3,9 +3,11 @@ import { Outbound } from '../inject/outbound.ts';
 import { StubCounter } from '../inject/stub.ts';
 import { apply, type Plan, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
+import { has } from '../wire/headers.ts';
 import { ask, type Reply } from './ask.ts';
 import type { Job } from './judge.ts';
 import type { Rooms } from './rooms.ts';
+import { authorityOf } from './target.ts';
 
 /** A request on its way out: its head, and what will be swapped in it. */
 interface Outgoing {
@@ -16,8 +18,10 @@ interface Outgoing {
 }
 
 /** Decides what is swapped, before any secret is fetched. Throws for a stub, or a credential, where it may not stand. */
-export function outgoing(rooms: Rooms, { x, session, rule, originForm, stubs }: Job): Outgoing {
+export function outgoing(rooms: Rooms, { x, session, rule, target, originForm, stubs }: Job): Outgoing {
   const out = Outbound.from(x.head, originForm, rule);
+  // HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112, section 3.2).
+  if (!has(x.head.headers, 'host')) out.headers.unshift('Host', authorityOf(target));
   const swaps = plan(out, rule, session, rooms.stubs);
   // Each place of the plan holds one stub: every further one stands where it does not belong.
   if (stubs !== swaps.swapped) throw new Refusal('stub_misplaced');

@@ -56,7 +56,11 @@ function requireSameName({ sni, host }: Channel): void {
 
 /** `GET https://host/path`, as refusals show it. */
 export function describe(target: Target): string {
-  const port = target.port === DEFAULT_PORT[target.scheme] ? '' : `:${target.port}`;
-  const host = target.host.includes(':') ? `[${target.host}]` : target.host;
-  return `${target.method ?? 'CONNECT'} ${target.scheme}://${host}${port}${target.path ?? ''}`;
+  return `${target.method ?? 'CONNECT'} ${target.scheme}://${authorityOf(target)}${target.path ?? ''}`;
+}
+
+/** `host`, or `host:port` where the port is not the scheme's own. */
+export function authorityOf({ scheme, host, port }: Target): string {
+  const name = host.includes(':') ? `[${host}]` : host;
+  return port === DEFAULT_PORT[scheme] ? name : `${name}:${port}`;
 }

@@ -8,7 +8,7 @@ import { get } from '../wire/headers.ts';
 import { type Exchange, ServerConnection } from '../wire/server.ts';
 import { openTunnel } from './connect.ts';
 import type { ProxyRooms } from './rooms.ts';
-import { Tunnels } from './tunnels.ts';
+import { type Tunnel, Tunnels } from './tunnels.ts';
 
 const SWEEP_MS = 500;
 const ESTABLISHED = { status: 200, reason: 'Connection Established', headers: [], length: undefined };
@@ -83,7 +83,7 @@ export class ProxyListener {
       if (this.#draining) throw new Refusal('shutting_down');
       session = authenticate(get(x.head.headers, 'proxy-authorization'), this.#rooms.sessions, Date.now());
       if (x.head.method === 'CONNECT') this.#connect(connection, x, session);
-      else this.#absolute(x, session);
+      else this.#absolute(connection, x, session);
     } catch (thrown) {
       this.#refuse(x, session, asRefusal(thrown));
     }
@@ -101,7 +101,7 @@ export class ProxyListener {
     openTunnel(this.#rooms, this.#tunnels, { x, session, establish });
   }
 
-  #absolute(x: Exchange, session: Session): void {
+  #absolute(connection: ServerConnection, x: Exchange, session: Session): void {
     const found = /^http:\/\/([^/?]*)(.*)$/s.exec(x.head.target);
     const authority = parseAuthority(found?.[1] ?? '', 80);
     if (!authority)
@@ -111,7 +111,16 @@ export class ProxyListener {
     const rest = found?.[2] ?? '';
     const originForm = rest.startsWith('/') ? rest : `/${rest}`;
     const channel: Channel = { session, scheme: 'http', ...authority };
-    void this.#rooms.flow.handle(x, channel, originForm);
+    // As long as it is under way it ends with its session, as a tunnel does.
+    const request: Tunnel = {
+      session: session.session,
+      denied: false,
+      sweep: () => {},
+      drain: () => {},
+      destroy: () => connection.destroy(),
+    };
+    this.#tunnels.add(request);
+    void this.#rooms.flow.handle(x, channel, originForm).then(() => this.#tunnels.delete(request));
   }
 
   #refuse(x: Exchange, session: Session | undefined, refusal: Refusal): void {
