@@ -12,9 +12,11 @@ export const name = 'h1';
 const MAX_FINDINGS = 10;
 const seedFolder = join(import.meta.dirname, 'seeds', 'h1');
 
-/** Whatever our codec accepts, llhttp reads in the same way; and no way of cutting the input changes what is read. */
-export async function run(deadlineMs: number): Promise<{ executions: number; findings: string[] }> {
-  const first = Math.trunc(Math.random() * 2 ** 31);
+/** Whatever our codec accepts, llhttp reads in the same way; and no way of cutting the input changes what is read. `first`: seed. */
+export async function run(
+  deadlineMs: number,
+  first = Math.trunc(Math.random() * 2 ** 31),
+): Promise<{ executions: number; findings: string[] }> {
   const seeds = readdirSync(seedFolder).map(file => readFileSync(join(seedFolder, file)));
   const findings: string[] = [];
   let executions = 0;

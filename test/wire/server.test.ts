@@ -472,4 +472,14 @@ describe('drain', () => {
     reply(x, 'ok');
     expect(await talk.closed()).toBe('HTTP/1.1 200 R\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok');
   });
+
+  test('closes behind an answer that was begun before', async () => {
+    const { x, talk, listener } = await unanswered(GET);
+    const sink = x.respond({ status: 200, reason: 'R', headers: [], length: 2 });
+    x.flush();
+    listener.connections[0]?.drain();
+    sink.write(Buffer.from('ok'));
+    sink.end([]);
+    expect(await talk.closed()).toBe('HTTP/1.1 200 R\r\ncontent-length: 2\r\n\r\nok');
+  });
 });

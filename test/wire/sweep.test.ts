@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { Refusal } from '../../src/errors.ts';
 import type { Sink } from '../../src/types.ts';
 import { CLIENT_LIMITS, ClientConnection, NONE } from '../../src/wire/client.ts';
@@ -58,6 +58,25 @@ describe('a client that', () => {
     expect(socket.ended).toBe(true);
   });
 
+  test('is given the time for a head anew for each, and none for each byte', () => {
+    const now = vi.spyOn(performance, 'now');
+    let ms = 0;
+    now.mockImplementation(() => ms);
+    const { socket, connection, log } = serve();
+    for (const [step, isLate] of [
+      [WIRE_LIMITS.headMs / GET.length, false],
+      [(2 * WIRE_LIMITS.headMs) / GET.length, true],
+    ] as const) {
+      for (const byte of GET) {
+        socket.receive(byte);
+        connection.sweep((ms += step));
+      }
+      expect(log).toEqual(isLate ? ['request_timeout', 'closed'] : []);
+      ms += WIRE_LIMITS.idleMs / 2;
+    }
+    now.mockRestore();
+  });
+
   test('stops in the middle of its body is refused, and not while it goes on', () => {
     const causes: Error[] = [];
     const { socket, connection } = serve(x => {
@@ -102,12 +121,16 @@ describe('a client that', () => {
   });
 
   test('is stopped by us is not taken for slow', () => {
-    const { socket, connection, log } = serve(x => x.body.pipe({ ...idle, write: () => false }));
+    const causes: Error[] = [];
+    const { socket, connection } = serve(x => {
+      x.onAbort = cause => causes.push(cause);
+      x.body.pipe({ ...idle, write: () => false });
+    });
     socket.receive(`${POST}x`);
     expect(socket.isPaused()).toBe(true);
     connection.sweep(later(0));
     connection.sweep(later(1e9));
-    expect([socket.destroyed, socket.ended, log]).toEqual([false, false, []]);
+    expect(causes).toEqual([]);
   });
 
   test('keeps a refused connection open is left after a while', () => {
@@ -145,6 +168,44 @@ describe('a client that', () => {
       socket.pump();
     }
     expect(socket.waiting).toBe(0);
+  });
+});
+
+describe('the socket', () => {
+  const three = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\n';
+
+  test('is read on once a body is complete, although its reader is full: a client that leaves is noticed', () => {
+    const { socket } = serve(x => x.body.pipe({ ...idle, write: () => false }));
+    socket.receive(`${three}ab`);
+    expect(socket.isPaused()).toBe(true);
+    socket.resume();
+    socket.receive('c');
+    expect(socket.isPaused()).toBe(false);
+  });
+
+  test('is read on for the body of a request that was sent ahead', () => {
+    const seen: Exchange[] = [];
+    const { socket } = serve(x => seen.push(x));
+    socket.receive(`${GET}${three}a`);
+    expect(socket.isPaused()).toBe(true);
+    reply(seen[0] as Exchange, 'ok');
+    expect(socket.isPaused()).toBe(false);
+  });
+
+  test('is not read on for the reader of a body while the next request waits', () => {
+    const sink = { ...idle };
+    const { socket } = serve(x => x.body.pipe(sink));
+    socket.receive(`${three}abc${GET}`);
+    sink.onDrain?.();
+    expect(socket.isPaused()).toBe(true);
+  });
+
+  test('is destroyed at the first sign that the client left', () => {
+    const causes: Error[] = [];
+    const { socket } = serve(x => (x.onAbort = cause => causes.push(cause)));
+    socket.receive(GET);
+    socket.emit('end');
+    expect([socket.destroyed, causes.length]).toEqual([true, 1]);
   });
 });
 
