@@ -121,14 +121,20 @@ test.each(['TLSv1.2', 'TLSv1.3'] as const)(
   },
 );
 
-test.each(['TLSv1.2', 'TLSv1.3'] as const)('a %s session is not resumed at another host', async version => {
-  const authority = own();
-  const contexts = new Contexts(authority);
-  const limits = { minVersion: version, maxVersion: version };
-  const { session } = await visit(contexts.get(A), authority, 'a.test', limits);
-  const elsewhere = await visit(contexts.get(host('b.test')), authority, 'b.test', { ...limits, session });
-  expect(elsewhere.reused).toBe(false);
-});
+// A server's TLS library looks at the name before it resumes; a client that keeps sending the first one gets past that.
+for (const version of ['TLSv1.2', 'TLSv1.3'] as const) {
+  test.each(['a.test', 'b.test'])(
+    `a ${version} session is not resumed at another host, asked for as %s`,
+    async name => {
+      const authority = own();
+      const contexts = new Contexts(authority);
+      const limits = { minVersion: version, maxVersion: version, checkServerIdentity: () => undefined };
+      const { session } = await visit(contexts.get(A), authority, 'a.test', limits);
+      const elsewhere = await visit(contexts.get(host('b.test')), authority, name, { ...limits, session });
+      expect(elsewhere.reused).toBe(false);
+    },
+  );
+}
 
 test('processes that share the ticket secret resume each other’s sessions, others do not', async () => {
   const authority = own();

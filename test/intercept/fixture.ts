@@ -86,7 +86,9 @@ export async function broughtCa(options: CaOptions = {}, issuer?: BroughtCa): Pr
       options.usages ?? SIGNS,
       ...(options.purposes ? [new x509.ExtendedKeyUsageExtension(options.purposes)] : []),
       ...(options.withoutKeyId ? [] : [await x509.SubjectKeyIdentifierExtension.create(keys.publicKey)]),
-      ...(issuer ? [await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey)] : []),
+      ...(issuer && !options.withoutKeyId
+        ? [await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey)]
+        : []),
     ],
   });
   const pkcs8 = await webcrypto.subtle.exportKey('pkcs8', keys.privateKey);

@@ -74,6 +74,16 @@ test('a leaf is for TLS servers, and no CA', () => {
   expect(leaf.issuer).toBe(root.subject);
 });
 
+test('key usage is encoded without its unused bits (X.690, section 11.2.2)', () => {
+  const authority = own();
+  const usage = (certificate: x509.X509Certificate) => {
+    const value = certificate.getExtension('2.5.29.15')?.value as ArrayBuffer;
+    return Buffer.from(value).toString('hex');
+  };
+  expect(usage(parsed(authority, 'a.test'))).toBe('03020780');
+  expect(usage(new x509.X509Certificate(authority.rootPem))).toBe('03020106');
+});
+
 test('a leaf holds each extension once', () => {
   const types = parsed(own(), 'example.test').extensions.map(e => e.type);
   expect(new Set(types).size).toBe(types.length);

@@ -167,6 +167,21 @@ test('no more than maxIdlePerOrigin connections are kept', async () => {
   expect(upstream.acquire(origin('a.test', server.port))).toBe(connections[0]);
 });
 
+test('a connection that has ended leaves its place among the idle ones to another', async () => {
+  const server = await tcpServer(answering(OK));
+  const upstream = upstreamWith({ ...hosts(), limits: { ...LIMITS, maxIdlePerOrigin: 1 } });
+  const [first, second] = [
+    await upstream.acquire(origin('a.test', server.port)),
+    await upstream.acquire(origin('a.test', server.port)),
+  ];
+  await get(first);
+  const ended = closed(first);
+  first.destroy();
+  await ended;
+  await get(second);
+  expect(upstream.acquire(origin('a.test', server.port))).toBe(second);
+});
+
 test('past maxPerOrigin, dialling ones counted, a request is rate_limited until one ends', async () => {
   const server = await tcpServer(answering(OK));
   const upstream = upstreamWith({ ...hosts(), limits: { ...LIMITS, maxPerOrigin: 2 } });
@@ -206,7 +221,7 @@ test('close ends idle connections, lets a request finish, and keeps none afterwa
   await ended[0];
   await Promise.all([answer, answerTo(busy)]);
   await ended[1];
-  const after = await upstream.acquire(here);
+  const after = await upstream.acquire(origin('b.test', server.port));
   const afterEnded = closed(after);
   await Promise.all([get(after), answerTo(after)]);
   await afterEnded;
