@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
 import type { ListenAddress } from '../config/types.ts';
@@ -7,14 +7,11 @@ import type { ListenAddress } from '../config/types.ts';
 export async function bind(server: Server, address: ListenAddress): Promise<string> {
   if (address.path !== undefined) {
     await removeStaleSocket(address.path);
-    // The socket must be private from its first moment on.
+    // The socket must be private from its first moment on. It is made before `listen` returns.
     const before = process.umask(0o177);
-    try {
-      await listen(server, { path: address.path });
-    } finally {
-      process.umask(before);
-    }
-    chmodSync(address.path, 0o600);
+    const listening = listen(server, { path: address.path });
+    process.umask(before);
+    await listening;
     return `unix:${address.path}`;
   }
   await listen(server, { host: address.host, port: address.port });

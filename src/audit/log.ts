@@ -174,7 +174,6 @@ function continueChain(fd: number, file: string, head: string): string {
   if (!stat.isFile() || stat.size === 0) return head;
   const tail = readTail(fd, stat.size);
   const lines = splitLines(tail);
-  if (tail.length < stat.size) lines.shift();
   const last = lines.findLastIndex(line => prevOf(line) !== undefined);
   if (last < 0 && tail.length < stat.size) {
     throw new Error(`${file} does not end in audit lines; move it away, or set audit.file to another name`);

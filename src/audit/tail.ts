@@ -27,11 +27,10 @@ export async function* tailAudit(options: TailOptions): AsyncGenerator<string> {
     yield* last;
     let reader = new AppendedLines(handle, at);
     while (options.follow && !options.signal.aborted) {
-      yield* reader.read();
+      // Asked before reading: nothing is written to a file after its successor is there.
       const moved = await hasMoved(handle, options.file);
+      yield* reader.read();
       if (moved) {
-        // What was written between the last look and the rotation.
-        yield* reader.read();
         await handle.close();
         handle = await open(options.file, 'r');
         reader = new AppendedLines(handle, 0);

@@ -111,13 +111,27 @@ it('accepts a first file that continues an older one, and tells so', async () =>
   expect(await verifyAudit([file])).toMatchObject({ lines: 2, chains: 0, findings: [] });
 });
 
-it('finds files in the wrong order', async () => {
-  const { file, lines } = chain(['a', 'b', 'c', 'd']);
-  const older = `${file}.1`;
-  writeFileSync(older, `${lines.slice(0, 2).join('\n')}\n`);
-  writeFileSync(file, `${lines.slice(2).join('\n')}\n`);
-  expect((await verifyAudit([older, file])).findings).toEqual([]);
-  expect(await verifyAudit([file, older])).toMatchObject({ chains: 1 });
+it('accepts a file that starts a chain of its own, and counts it', async () => {
+  const first = chain(['a', 'b']).file;
+  const second = chain(['c']).file;
+  expect(await verifyAudit([first, second])).toMatchObject({ lines: 3, chains: 2, findings: [] });
+});
+
+it('reads a chain over several files, and finds them in the wrong order', async () => {
+  const { file, lines } = chain(['a', 'b', 'c', 'd', 'e', 'f']);
+  const parts = [1, 2, 3].map(part => {
+    writeFileSync(`${file}.${part}`, `${lines.slice(2 * part - 2, 2 * part).join('\n')}\n`);
+    return `${file}.${part}`;
+  });
+  const [first = '', second = '', third = ''] = parts;
+  expect(await verifyAudit(parts)).toMatchObject({ lines: 6, chains: 1, findings: [] });
+  expect((await verifyAudit([first, third, second])).findings).toMatchObject([
+    { kind: 'broken', file: third, line: 1 },
+    { kind: 'broken', file: second, line: 1 },
+  ]);
+  expect((await verifyAudit([first, third])).findings).toMatchObject([
+    { kind: 'broken', file: third, line: 1 },
+  ]);
 });
 
 it('refuses a file that is no audit', async () => {
