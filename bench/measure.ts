@@ -39,6 +39,8 @@ export interface Measured {
 }
 
 const MB = 1e6;
+/** Requests and seconds, whichever ends first: until a compiler at run time has seen enough. */
+const WARM_UP = { n: 20_000, d: 5 };
 const note = (text: string): void => void process.stderr.write(`${text}\n`);
 const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
@@ -65,9 +67,19 @@ async function start({ dir, origin, proxyCore, hosts }: Setting, peer: Peer): Pr
   return peer.start({ dir: own, core: proxyCore, origin, hosts });
 }
 
+/** What the proxy negotiates, once it has shown that it works. */
+async function check({ origin, loadCore }: Setting, proxy: Running): Promise<string> {
+  const options = { ...route(origin, proxy), V: proxy.caFile, n: 20, c: 2, d: 5, p: PATHS.small };
+  const result = await load(loadCore, options);
+  const wrong = fault(result);
+  if (wrong !== undefined) throw new Error(wrong);
+  await proxy.prove?.();
+  await load(loadCore, { ...route(origin, proxy), c: 16, ...WARM_UP, p: PATHS.small });
+  return result.cipher;
+}
+
 /** Starts each peer and sees that it does the work, with verified certificates. */
 export async function startPeers(setting: Setting, peers: readonly Peer[]): Promise<Started> {
-  const { origin, loadCore } = setting;
   const running: { peer: Peer; proxy: Running }[] = [];
   const versions: Record<string, string> = {};
   const skipped: string[] = [];
@@ -81,18 +93,12 @@ export async function startPeers(setting: Setting, peers: readonly Peer[]): Prom
     }
     try {
       const proxy = await start(setting, peer);
-      const check = await load(loadCore, {
-        ...route(origin, proxy),
-        V: proxy.caFile,
-        n: 20,
-        c: 2,
-        p: PATHS.small,
+      const cipher = await check(setting, proxy).catch(async (error: unknown) => {
+        await proxy.group.stop();
+        throw error;
       });
-      const wrong = fault(check);
-      if (wrong !== undefined) throw new Error(wrong);
-      await proxy.prove?.();
       running.push({ peer, proxy });
-      versions[peer.name] = `${peer.version()} (${check.cipher})`;
+      versions[peer.name] = `${peer.version()} (${cipher})`;
       note(`started ${peer.name}`);
     } catch (error) {
       failed.push(`${peer.name}: ${reason(error)}`);

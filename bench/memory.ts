@@ -1,12 +1,15 @@
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hold, load, route } from './loadgen.ts';
-import { HUGE_BYTES, MB, type Origin, PATHS } from './origin.ts';
+import { MB, type Origin, PATHS } from './origin.ts';
 import type { Running } from './peers/peer.ts';
-import { firstChunk, get, openTunnel } from './tunnel.ts';
+import { firstBytes, get, openTunnel } from './tunnel.ts';
 
 export const IDLE_TUNNELS = 1000;
 /** A proxy that buffers without bound is not fed beyond this. */
 const ENOUGH_BYTES = 1500 * MB;
+/** What must arrive once the client reads on. */
+const MORE_BYTES = 100 * MB;
 
 /** Bytes of resident memory. */
 export interface IdleMemory {
@@ -29,7 +32,7 @@ export async function idleMemory(
 ): Promise<IdleMemory> {
   await warmUp(core, origin, running, warm);
   const before = running.group.rss();
-  const options = { ...route(origin, running), i: 30, d: 30, c: IDLE_TUNNELS, p: PATHS.small };
+  const options = { ...route(origin, running), i: 30, d: 60, c: IDLE_TUNNELS, p: PATHS.small };
   return hold(core, options, async ({ held, last_error }) => {
     if (held !== IDLE_TUNNELS) throw new Error(`only ${held} of ${IDLE_TUNNELS} idle tunnels: ${last_error}`);
     await delay(500);
@@ -49,36 +52,35 @@ export async function stalledReader(
   const tls = await openTunnel(origin, running);
   try {
     tls.write(get(origin, running, PATHS.huge, false));
-    const first = await firstChunk(tls);
-    if (!first.toString('latin1').startsWith('HTTP/1.1 200'))
-      throw new Error(`1 GB reply: ${first.toString('latin1', 0, 40)}`);
+    const first = await firstBytes(tls);
+    if (!first.startsWith('HTTP/1.1 200 ')) throw new Error(`the answer was ${first.slice(0, 40)}`);
     let growth = 0;
     const until = Date.now() + seconds * 1000;
     while (Date.now() < until && growth < ENOUGH_BYTES) {
       await delay(50);
       growth = Math.max(growth, running.group.rss() - before);
     }
-    await readToTheEnd(tls, first.length);
+    await readOn(tls);
     return growth;
   } finally {
     tls.destroy();
   }
 }
 
-/** A proxy that cut the stalled client off would be cheap, too: the reply must still arrive, all of it. */
-async function readToTheEnd(tls: NodeJS.ReadableStream, already: number): Promise<void> {
-  let bytes = already;
-  const complete = new Promise<void>((resolve, reject) => {
-    tls.on('data', (chunk: Buffer) => {
+/** A proxy that cut the stalled client off would be cheap, too: the reply must go on. */
+async function readOn(socket: Socket): Promise<void> {
+  let bytes = 0;
+  const enough = new Promise<void>((resolve, reject) => {
+    socket.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes >= HUGE_BYTES) resolve();
+      if (bytes >= MORE_BYTES) resolve();
     });
-    tls.on('error', reject);
-    tls.on('end', () => reject(new Error(`the reply ended after ${bytes} bytes`)));
+    socket.on('error', reject);
+    socket.on('end', () => reject(new Error(`the reply ended ${bytes} bytes after the pause`)));
   });
-  tls.resume();
+  socket.resume();
   const late = delay(30_000, undefined, { ref: false }).then(() => {
-    throw new Error(`only ${bytes} bytes of the reply arrived`);
+    throw new Error(`only ${bytes} bytes of the reply arrived after the pause`);
   });
-  await Promise.race([complete, late]);
+  await Promise.race([enough, late]);
 }

@@ -78,10 +78,12 @@ export async function startGroup(
   const pgid = child.pid;
   if (pgid === undefined) throw new Error(`${options.name}: cannot start ${command}`);
   living.add(pgid);
+  child.unref(); // what fails here must not wait for it
   const group: Group = {
     pgid,
     rss: () => groupRss(pgid),
     async stop() {
+      child.ref();
       signal(pgid, 'SIGTERM');
       await Promise.race([exited, delay(STOP_MS, undefined, { ref: false })]);
       signal(pgid, 'SIGKILL');

@@ -5,7 +5,7 @@ import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, load, moveSelf, OUT, route } from './loadgen.ts';
 import { twoCores } from './machine.ts';
-import { DOMAIN, startOrigin } from './origin.ts';
+import { DOMAIN, PATHS, startOrigin } from './origin.ts';
 import { BUILT, stubgate } from './peers/stubgate.ts';
 import { cleanUpAtExit, removeAtExit } from './processes.ts';
 import { layOut } from './report.ts';
@@ -17,6 +17,7 @@ interface CpuProfile {
     id: number;
     callFrame: { functionName: string; url: string; lineNumber: number };
   }[];
+  readonly startTime: number;
   readonly samples: readonly number[];
   readonly timeDeltas: readonly number[];
 }
@@ -33,8 +34,11 @@ const { values } = parseArgs({
 const work = WORKS.find(({ name }) => name === values.work);
 if (!work) throw new Error(`--work: one of ${WORKS.map(({ name }) => name).join(', ')}`);
 
-/** Self time of each function, longest first, µs; without the time in which nothing ran. */
-function selfTimes({ nodes, samples, timeDeltas }: CpuProfile): [name: string, us: number][] {
+/** Self time of each function from `begin` on, longest first, µs; without the time in which nothing ran. */
+function selfTimes(
+  { nodes, startTime, samples, timeDeltas }: CpuProfile,
+  begin: number,
+): [name: string, us: number][] {
   const names = new Map(
     nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) => [
       id,
@@ -44,7 +48,10 @@ function selfTimes({ nodes, samples, timeDeltas }: CpuProfile): [name: string, u
     ]),
   );
   const times = new Map<string, number>();
+  let time = startTime;
   samples.forEach((id, i) => {
+    time += timeDeltas[i] ?? 0;
+    if (time < begin) return;
     const name = names.get(id) ?? '?';
     if (name !== '(idle)') times.set(name, (times.get(name) ?? 0) + (timeDeltas[i] ?? 0));
   });
@@ -71,6 +78,8 @@ const gate = stubgate({
   nodeOptions: ['--cpu-prof', `--cpu-prof-dir=${profiles}`],
 });
 const running = await gate.start({ dir: gateDir, core, origin, hosts });
+await load(loadCore, { ...route(origin, running), c: 16, n: 20_000, d: 60, p: PATHS.small });
+const begin = Number(process.hrtime.bigint() / 1000n); // the clock of V8's samples, too
 const result = await load(loadCore, {
   ...route(origin, running, work.host),
   ...work.options(Number(values.seconds), 1),
@@ -80,7 +89,7 @@ await origin.group.stop();
 
 const [file] = readdirSync(profiles);
 if (file === undefined) throw new Error('the gate wrote no profile: it did not end in good order');
-const times = selfTimes(JSON.parse(readFileSync(join(profiles, file), 'utf8')) as CpuProfile);
+const times = selfTimes(JSON.parse(readFileSync(join(profiles, file), 'utf8')) as CpuProfile, begin);
 const total = times.reduce((sum, [, us]) => sum + us, 0);
 const share = (us: number): string => `${((us / total) * 100).toFixed(1)} %`;
 console.log(

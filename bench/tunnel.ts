@@ -12,7 +12,7 @@ export async function openTunnel(origin: Origin, running: Running): Promise<TLSS
   if (running.connect) {
     const header = running.connectHeader === undefined ? '' : `${running.connectHeader}\r\n`;
     socket.write(`CONNECT ${HOST}:${origin.port} HTTP/1.1\r\nHost: ${HOST}:${origin.port}\r\n${header}\r\n`);
-    const answer = (await firstChunk(socket)).toString('latin1');
+    const answer = await firstBytes(socket);
     if (!answer.startsWith('HTTP/1.1 200 '))
       throw new Error(`CONNECT was refused: ${answer.split('\r\n')[0]}`);
   }
@@ -34,17 +34,20 @@ export function get(origin: Origin, running: Running, path: string, close: boole
   return `GET ${path} HTTP/1.1\r\n${fields.join('\r\n')}\r\n\r\n`;
 }
 
-/** The first bytes that arrive; no more are read until the socket is resumed. */
-export function firstChunk(socket: Socket): Promise<Buffer> {
+/** What has arrived once it holds the end of a head; no more is read until the socket is resumed. */
+export function firstBytes(socket: Socket): Promise<string> {
   return new Promise((resolve, reject) => {
+    let text = '';
+    const take = (chunk: Buffer): void => {
+      text += chunk.toString('latin1');
+      if (!text.includes('\r\n\r\n')) return;
+      socket.pause().off('data', take).setTimeout(0);
+      resolve(text);
+    };
     socket.setTimeout(5000, () => socket.destroy(new Error('no answer within 5 s')));
     socket.once('error', reject);
     socket.once('close', () => reject(new Error('closed without an answer')));
-    socket.once('data', (data: Buffer) => {
-      socket.pause();
-      socket.setTimeout(0);
-      resolve(data);
-    });
+    socket.on('data', take);
   });
 }
 
