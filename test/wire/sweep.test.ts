@@ -65,6 +65,7 @@ describe('a client that', () => {
     const { socket, connection, log } = serve();
     for (const [step, isLate] of [
       [WIRE_LIMITS.headMs / GET.length, false],
+      [WIRE_LIMITS.headMs / GET.length, false],
       [(2 * WIRE_LIMITS.headMs) / GET.length, true],
     ] as const) {
       for (const byte of GET) {
