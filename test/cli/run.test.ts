@@ -1,10 +1,10 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { verifyAudit } from '../../src/audit/verify.ts';
-import { needs } from '../support/clients.ts';
 import { begin, demoFolder, started } from './gate.ts';
-import { stubgate } from './stubgate.ts';
+import { quickly, stubgate } from './stubgate.ts';
 
 const SECRET = 'demo-secret-of-this-test';
 
@@ -91,7 +91,7 @@ describe('with a gate that runs', () => {
     expect(ran.stderr).toContain('1 requests allowed, 0 denied; secrets injected 1 times');
     expect(ran.stdout).toContain('"authorization": "Bearer demo_');
     const id = /session (s_\w+)/.exec(ran.stderr)?.[1] ?? '';
-    const shown = await stubgate({ cwd }, 'session', 'show', id);
+    const shown = await quickly(cwd, 'session', 'show', id);
     expect(JSON.parse(shown.stdout)).toMatchObject({ state: 'revoked', usage: { allowed: 1 } });
     expect(await verifyAudit([join(cwd, 'audit.jsonl')])).toMatchObject({ lines: 1, findings: [] });
   });
@@ -108,7 +108,7 @@ describe('with a gate that runs', () => {
 });
 
 describe('session', () => {
-  needs('curl', 'bash')('creates, lists, shows and revokes', async () => {
+  it('creates, lists, shows and revokes', async () => {
     const cwd = demoFolder();
     await started({ cwd, env: { STUBGATE_DEMO_SECRET: SECRET } }, '--demo');
     const made = await stubgate(
@@ -128,17 +128,17 @@ describe('session', () => {
       expires_at: string;
     };
     expect(Date.parse(expires_at) - Date.now()).toBeLessThanOrEqual(300_000);
-    const list = await stubgate({ cwd }, 'session', 'list');
+    const list = await quickly(cwd, 'session', 'list');
     expect(list.stdout).toMatch(new RegExp(`^ID +STATE .*\n(.*\n)*${id} +live +default +alice +- `));
-    const json = await stubgate({ cwd }, 'session', 'list', '--json');
+    const json = await quickly(cwd, 'session', 'list', '--json');
     expect(JSON.parse(json.stdout)).toMatchObject({
       sessions: expect.arrayContaining([expect.objectContaining({ id })]),
     });
-    const revoked = await stubgate({ cwd }, 'session', 'revoke', id);
+    const revoked = await quickly(cwd, 'session', 'revoke', id);
     expect([revoked.code, revoked.stdout]).toEqual([0, `revoked ${id}\n`]);
-    const shown = await stubgate({ cwd }, 'session', 'show', id);
+    const shown = await quickly(cwd, 'session', 'show', id);
     expect(JSON.parse(shown.stdout)).toMatchObject({ state: 'revoked', labels: { a: 'b' } });
-    const gone = await stubgate({ cwd }, 'session', 'revoke', 's_none');
+    const gone = await quickly(cwd, 'session', 'revoke', 's_none');
     expect([gone.code, gone.stderr]).toEqual([
       1,
       expect.stringContaining('refused: There is no such session'),
@@ -149,14 +149,13 @@ describe('session', () => {
   it('prints an environment for a shell, and for docker', async () => {
     const cwd = demoFolder();
     await started({ cwd });
-    const shell = await stubgate({ cwd }, 'session', 'create', '--format', 'env');
-    const { spawnSync } = await import('node:child_process');
+    const shell = await quickly(cwd, 'session', 'create', '--format', 'env');
     const script = `${shell.stdout}\nnode -e 'console.log(JSON.stringify(process.env))'`;
     const read = spawnSync('sh', ['-c', script], { env: { PATH: process.env['PATH'] }, encoding: 'utf8' });
     const variables = JSON.parse(read.stdout) as Record<string, string>;
     expect(variables['DEMO_TOKEN']).toMatch(/^demo_\w{32}$/);
     expect(variables['GIT_CONFIG_VALUE_0']).toBe('basic');
-    const docker = await stubgate({ cwd }, 'session', 'create', '--format', 'docker');
+    const docker = await quickly(cwd, 'session', 'create', '--format', 'docker');
     expect(docker.stdout).toMatch(/^HTTPS_PROXY=http:\/\/s_\w+:sgt_\w+@127\.0\.0\.1:\d+$/m);
     expect(docker.stdout).not.toMatch(/['"]HTTPS/);
     expect(docker.stderr).toMatch(/^mount: -v \/.*sandbox-ca\.pem:\/.*sandbox-ca\.pem:ro/);
