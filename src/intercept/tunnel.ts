@@ -18,10 +18,9 @@ export function interceptTls(
   secureContext: SecureContext,
   { handshakeMs }: InterceptOptions,
 ): Promise<TLSSocket> {
+  const tls = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ALPN });
   return new Promise((resolve, reject) => {
     let cause = new Error('the client left during the TLS handshake');
-    if (socket.destroyed) return reject(cause);
-    const tls = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ALPN });
     const timer = setTimeout(() => tls.destroy(new Error('the TLS handshake took too long')), handshakeMs);
     // Without a tls.Server the socket reports its errors here, and leaves it to us to act on them.
     tls.on('_tlsError', (error: Error) => {
