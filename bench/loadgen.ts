@@ -91,6 +91,13 @@ export function load(core: number, options: Options): Promise<Result> {
   });
 }
 
+/** What is wrong with a sample, if anything is. */
+export function fault(result: Result): string | undefined {
+  if (result.bad > 0) return `${result.bad} bad answers, the last ${result.last_status}`;
+  if (result.errors > 0) return `${result.errors} errors, the last: ${result.last_error}`;
+  return result.ok > 0 ? undefined : 'no answers';
+}
+
 export interface Held {
   readonly held: number;
   readonly failed: number;

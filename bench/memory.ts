@@ -2,17 +2,21 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { hold, load, route } from './loadgen.ts';
 import { MB, type Origin, PATHS } from './origin.ts';
-import type { Running } from './peers/peer.ts';
+import type { Peer, Running } from './peers/peer.ts';
+import type { Plan } from './rounds.ts';
+import { note, type Scores } from './scores.ts';
+import { type Setting, type Started, startPeer } from './start.ts';
 import { firstBytes, get, openTunnel } from './tunnel.ts';
+import { MEMORY_WORKS } from './works.ts';
 
-export const IDLE_TUNNELS = 1000;
+const IDLE_TUNNELS = 1000;
 /** A proxy that buffers without bound is not fed beyond this. */
 const ENOUGH_BYTES = 1500 * MB;
 /** What must arrive once the client reads on. */
 const MORE_BYTES = 100 * MB;
 
 /** Bytes of resident memory. */
-export interface IdleMemory {
+interface IdleMemory {
   readonly before: number;
   readonly after: number;
 }
@@ -24,12 +28,7 @@ async function warmUp(core: number, origin: Origin, running: Running, seconds: n
 }
 
 /** Memory before and with 1,000 tunnels, each of which has carried one request. */
-export async function idleMemory(
-  core: number,
-  origin: Origin,
-  running: Running,
-  warm: number,
-): Promise<IdleMemory> {
+async function idleMemory(core: number, origin: Origin, running: Running, warm: number): Promise<IdleMemory> {
   await warmUp(core, origin, running, warm);
   const before = running.group.rss();
   const options = { ...route(origin, running), i: 30, d: 60, c: IDLE_TUNNELS, p: PATHS.small };
@@ -41,7 +40,7 @@ export async function idleMemory(
 }
 
 /** Most memory that the proxy takes on while a client has asked for 1 GB and does not read on, bytes. */
-export async function stalledReader(
+async function stalledReader(
   core: number,
   origin: Origin,
   running: Running,
@@ -83,4 +82,52 @@ async function readOn(socket: Socket): Promise<void> {
     throw new Error(`only ${bytes} bytes of the reply arrived after the pause`);
   });
   await Promise.race([enough, late]);
+}
+
+const lower = { better: 'lower' } as const;
+const ROWS = {
+  idle: { ...lower, key: 'idle', label: 'memory with 1,000 idle tunnels, MB' },
+  perTunnel: { ...lower, key: 'perTunnel', label: 'memory per idle tunnel, KB' },
+  stalled: { ...lower, key: 'stalled', label: 'growth while a client does not read 1 GB, MB' },
+};
+
+/** Each on a fresh process: what a loaded one has freed it would use again, unseen. */
+export async function measureMemory(
+  setting: Setting,
+  plan: Plan,
+  { running }: Started,
+  scores: Scores,
+): Promise<void> {
+  const { origin, loadCore } = setting;
+  const fresh = async (
+    peer: Peer,
+    what: string,
+    measure: (proxy: Running) => Promise<void>,
+  ): Promise<void> => {
+    try {
+      const proxy = await startPeer(setting, peer);
+      try {
+        await measure(proxy);
+      } finally {
+        await proxy.group.stop();
+      }
+    } catch (error) {
+      scores.fail(peer.name, what, error);
+    }
+  };
+  for (const what of MEMORY_WORKS.filter(name => plan.work.includes(name))) {
+    note(what);
+    for (const { peer } of running) {
+      await fresh(peer, what, async proxy => {
+        if (what === 'stalled') {
+          const growth = await stalledReader(loadCore, origin, proxy, plan.seconds * 2);
+          scores.add(ROWS.stalled, peer.name, growth / MB);
+          return;
+        }
+        const { before, after } = await idleMemory(loadCore, origin, proxy, plan.seconds);
+        scores.add(ROWS.idle, peer.name, after / MB);
+        scores.add(ROWS.perTunnel, peer.name, (after - before) / IDLE_TUNNELS / 1e3);
+      });
+    }
+  }
 }

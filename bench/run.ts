@@ -4,19 +4,15 @@ import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build, moveSelf, OUT } from './loadgen.ts';
 import { machine, twoCores } from './machine.ts';
-import {
-  measureCeiling,
-  measureMemory,
-  measureRounds,
-  type Plan,
-  type Started,
-  startPeers,
-} from './measure.ts';
+import { measureMemory } from './memory.ts';
 import { DOMAIN, startOrigin } from './origin.ts';
 import { PEER_NAMES, peers } from './peers/index.ts';
 import { BUILT } from './peers/stubgate.ts';
 import { cleanUpAtExit, removeAtExit } from './processes.ts';
 import { ratioTable, spreadTable, targetLines, targets } from './report.ts';
+import { measureCeiling, measureRounds, type Plan } from './rounds.ts';
+import { Scores } from './scores.ts';
+import { startPeers } from './start.ts';
 import { MEMORY_WORKS, NAME_PATTERN, NEW_NAMES, WORKS } from './works.ts';
 
 const WORK_NAMES = [...WORKS.map(work => work.name), ...MEMORY_WORKS];
@@ -91,13 +87,15 @@ async function main({ plan, gate, out }: Choice): Promise<boolean> {
 
   const ceiling = await measureCeiling(setting);
   const chosen = peers({ main: gate }).filter(peer => plan.only.includes(peer.name));
-  const started: Started = await startPeers(setting, chosen);
-  const load = await measureRounds(setting, plan, started);
-  const memory = await measureMemory(setting, plan, started);
+  const started = await startPeers(setting, chosen);
+  const scores = new Scores();
+  await measureRounds(setting, plan, started, scores);
+  for (const { proxy } of started.running) await proxy.group.stop();
+  await measureMemory(setting, plan, started, scores);
   await origin.group.stop();
 
-  const rows = [...load.rows, ...memory.rows];
-  const invalid = [...started.failed, ...load.invalid, ...memory.invalid];
+  const { rows } = scores;
+  const invalid = [...started.failed, ...scores.invalid];
   const goals = targets(rows);
   const columns = started.running.map(({ peer }) => peer.name);
   const report = {
