@@ -1,8 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, mkdtempSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { test } from 'vitest';
+import { tempFolder } from './temp.ts';
 
 // The system's own places only: a version manager's shim on a developer's PATH would read that developer's HOME.
 const DIRECTORIES = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
@@ -102,7 +103,7 @@ export type Env = Readonly<Record<string, string>>;
  * Every cache and settings file that a client looks for is inside that HOME.
  */
 export function cleanEnv(extra: Env = {}): Env {
-  const home = mkdtempSync(join(tmpdir(), 'stubgate-home-'));
+  const home = tempFolder('home');
   const node = join(process.execPath, '..');
   return {
     PATH: [node, ...DIRECTORIES].join(delimiter),

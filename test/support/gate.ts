@@ -1,12 +1,12 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { writeTrustFiles } from '../../src/admin/trust.ts';
 import { type SessionAnswer, sessionAnswer } from '../../src/admin/wiring.ts';
-import { startGate } from '../../src/app.ts';
+import { type Gate, type GateOptions, startGate } from '../../src/app.ts';
 import type { AuditEvent, Log } from '../../src/types.ts';
 import type { Env } from './clients.ts';
 import type { Proxy } from './raw-client.ts';
-import { type GateSetup, writeGate } from './setup.ts';
+import { type GateFiles, type GateSetup, writeGate } from './setup.ts';
 
 export interface SessionChoice {
   profile?: string;
@@ -93,14 +93,27 @@ function recorder(): { log: Log; lines: LogLine[] } {
   return { lines, log: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') } };
 }
 
-/** A gate in this process. */
-export async function startTestGate(setup: GateSetup): Promise<TestGate> {
+/** A gate in this process, and what only such a one can show. */
+export interface LocalGate extends TestGate {
+  readonly gate: Gate;
+  readonly files: GateFiles;
+  readonly log: Log;
+}
+
+/** A gate in this process. `lookup`: a table of names of the test's own. */
+export async function startTestGate(
+  setup: GateSetup,
+  options: Pick<GateOptions, 'lookup'> = {},
+): Promise<LocalGate> {
   const files = await writeGate(setup);
   const { log, lines } = recorder();
-  const gate = await startGate({ configFile: files.configFile, log });
+  const gate = await startGate({ configFile: files.configFile, log, ...options });
   const { port } = gate.address;
   const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
   return {
+    gate,
+    files,
+    log,
     proxyPort: port,
     ca: gate.authority.rootPem,
     caFile: gate.caFile,
@@ -114,9 +127,6 @@ export async function startTestGate(setup: GateSetup): Promise<TestGate> {
     },
     audit: count => auditLines(files.auditFile, count),
     auditText: () => readFileSync(files.auditFile, 'utf8'),
-    stop: async () => {
-      await gate.stop();
-      rmSync(files.dir, { recursive: true, force: true });
-    },
+    stop: () => gate.stop(),
   };
 }

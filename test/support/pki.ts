@@ -1,10 +1,10 @@
 import 'reflect-metadata';
 import { webcrypto, X509Certificate } from 'node:crypto';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { isIP } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
+import { tempFolder } from './temp.ts';
 
 x509.cryptoProvider.set(webcrypto);
 
@@ -55,7 +55,7 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
     ],
   });
   const cert = root.toString('pem');
-  const file = join(mkdtempSync(join(tmpdir(), 'stubgate-ca-')), 'ca.pem');
+  const file = join(tempFolder('ca'), 'ca.pem');
   writeFileSync(file, `${cert}\n`);
 
   async function issue(hosts: readonly string[], options: IssueOptions = {}): Promise<ServerIdentity> {

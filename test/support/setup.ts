@@ -1,7 +1,7 @@
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { testCa } from './pki.ts';
+import { tempFolder } from './temp.ts';
 import type { Upstream } from './upstream.ts';
 
 export interface CredentialSetup {
@@ -44,7 +44,7 @@ function credentialEntries(dir: string, setup: GateSetup): Record<string, unknow
 
 /** A folder with the configuration and the secrets of one test gate. */
 export async function writeGate(setup: GateSetup): Promise<GateFiles> {
-  const dir = mkdtempSync(join(tmpdir(), 'stubgate-gate-'));
+  const dir = tempFolder('gate');
   // Clients may run as somebody else, and must be able to read the CA.
   chmodSync(dir, 0o755);
   const auditFile = join(dir, 'audit.jsonl');

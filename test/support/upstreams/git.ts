@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { cleanEnv, gitHttpBackend, runOk } from '../clients.ts';
+import { tempFolder } from '../temp.ts';
 import { type HttpUpstream, type Received, startHttp } from '../upstream.ts';
 import { basicOf } from './basic.ts';
 
@@ -24,7 +24,7 @@ const identity = ['-c', 'user.name=Test', '-c', 'user.email=test@example.com'];
 
 async function createRepository(path: string): Promise<void> {
   const env = cleanEnv();
-  const work = mkdtempSync(join(tmpdir(), 'stubgate-git-'));
+  const work = tempFolder('git-work');
   const git = (cwd: string, ...args: string[]): Promise<unknown> => runOk('git', args, { env, cwd });
   mkdirSync(dirname(path), { recursive: true });
   await git(work, 'init', '-q', '-b', 'main');
@@ -33,7 +33,6 @@ async function createRepository(path: string): Promise<void> {
   await git(work, ...identity, 'commit', '-q', '-m', 'first');
   await git(work, 'clone', '-q', '--bare', work, path);
   await git(path, 'config', 'http.receivepack', 'true');
-  rmSync(work, { recursive: true });
 }
 
 /** The answer of a CGI program (RFC 3875, section 6): a head of its own, then the body. */
@@ -84,7 +83,7 @@ function backend(program: string, root: string, request: Received, response: Ser
 
 /** git's own server behind https: 401 until the credential comes, for reading and for pushing. */
 export async function startGit(options: GitOptions): Promise<GitUpstream> {
-  const root = mkdtempSync(join(tmpdir(), 'stubgate-git-root-'));
+  const root = tempFolder('git');
   const program = gitHttpBackend();
   if (program === undefined) throw new Error('git-http-backend is missing');
   for (const repository of options.repositories) await createRepository(join(root, repository));
@@ -99,10 +98,6 @@ export async function startGit(options: GitOptions): Promise<GitUpstream> {
       const path = join(root, repository);
       const ran = await runOk('git', ['rev-parse', 'main'], { env: cleanEnv(), cwd: path });
       return ran.stdout.trim();
-    },
-    close: async () => {
-      await upstream.close();
-      rmSync(root, { recursive: true, force: true });
     },
   };
 }
