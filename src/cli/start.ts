@@ -11,7 +11,8 @@ import { DEMO_HOST, demoFingerprint, startDemo, writeDemoConfig } from './demo.t
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { createLog, type Level, LEVELS } from './log.ts';
-import { shellQuote } from './output.ts';
+import { shellQuote, table } from './output.ts';
+import { version } from './version.ts';
 
 interface StartOptions {
   config?: string;
@@ -51,8 +52,8 @@ async function start(options: StartOptions): Promise<void> {
   });
   stopOnSignal(gate, admin, log, () => demo?.close());
   process.on('SIGHUP', () => reload(gate, log));
-  announce(gate, admin, log);
   if (demo) console.error(tryThis(gate, trust));
+  announce(gate, admin, log);
 }
 
 /** The one that is there, else one of the demo's own. */
@@ -90,6 +91,7 @@ function stopOnSignal(gate: Gate, admin: Admin, log: Log, stopped: () => void): 
   process.on('SIGINT', stop);
 }
 
+/** For a person as a list, for a program as one line of the log. */
 function announce(gate: Gate, admin: Admin, log: Log): void {
   const { host, port } = gate.address;
   const { config } = gate;
@@ -102,7 +104,9 @@ function announce(gate: Gate, admin: Admin, log: Log): void {
     rules: config.rules.length,
     profiles: config.profiles.size,
   };
-  log.info('ready', facts);
+  if (!process.stderr.isTTY) return log.info('ready', facts);
+  const rows = Object.entries(facts).map(([name, value]) => [`  ${name}`, `${value}`]);
+  console.error(`\n  stubgate ${version()}\n\n${table(rows)}\n\n  ready\n`);
 }
 
 /** Three commands for another terminal: what is allowed, what is not, and a stub that is carried elsewhere. */
@@ -129,8 +133,6 @@ function tryThis(gate: Gate, trust: TrustFiles): string {
      ${curl} -H 'Authorization: Bearer ${stub}' https://example.com/
 
   Any other command:  stubgate run --config ${shellQuote(fromHere(gate.config.file))} -- CMD
-
-  ready
 `;
 }
 

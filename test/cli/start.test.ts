@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { once } from 'node:events';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { verifyAudit } from '../../src/audit/verify.ts';
 import { tempFolder } from '../audit/event.ts';
 import { needs, run } from '../support/clients.ts';
 import { begin, demoFolder, started } from './gate.ts';
-import { environment, stubgate } from './stubgate.ts';
+import { environment, quickly, stubgate } from './stubgate.ts';
 
 const proxyPort = (stderr: string): number => Number(/"proxy":"127\.0\.0\.1:(\d+)"/.exec(stderr)?.[1]);
 
@@ -26,13 +26,28 @@ describe('signals', () => {
   });
 
   it('a second one ends it at once with 1', async () => {
-    const { child, exit, stderr, says } = await started({ cwd: demoFolder() });
-    // A client in the middle of its request, for which the gate waits.
+    const cwd = demoFolder();
+    const far = createServer(socket => void socket.on('error', () => {})).listen(0, '127.0.0.1');
+    onTestFinished(() => void far.close());
+    await once(far, 'listening');
+    const { port } = far.address() as { port: number };
+    const tunnel = `
+  - { name: raw, hosts: [raw.example.test], action: tunnel }
+upstream: { resolve: { raw.example.test: "127.0.0.1:${port}" } }
+`;
+    appendFileSync(join(cwd, 'stubgate.yaml'), tunnel);
+    const { child, exit, stderr, says } = await started({ cwd });
+    // A tunnel whose bytes nobody reads, so that the gate waits for its end.
+    const { proxy } = JSON.parse((await quickly(cwd, 'session', 'create')).stdout) as { proxy: string };
+    const { username, password } = new URL(proxy);
     const client = connect(proxyPort(stderr()), '127.0.0.1');
     onTestFinished(() => void client.destroy());
-    await once(client, 'connect');
-    client.write('CONNECT demo.stubgate.test:443 HTTP/1.1\r\n');
     client.on('error', () => {});
+    const basic = Buffer.from(`${username}:${password}`).toString('base64');
+    client.write(
+      `CONNECT raw.example.test:443 HTTP/1.1\r\nHost: raw.example.test:443\r\nProxy-Authorization: Basic ${basic}\r\n\r\n`,
+    );
+    expect(String(await once(client, 'data'))).toContain(' 200 ');
     child.kill('SIGTERM');
     await says(/"message":"stopping/);
     child.kill('SIGTERM');
@@ -135,8 +150,7 @@ describe('a process that holds secrets', () => {
 describe('the demo', () => {
   needs('curl')('prints three commands that show what the gate does', async () => {
     const cwd = demoFolder();
-    const { child, exit, stderr, says } = await started({ cwd }, '--demo');
-    await says(/\n {2}ready\n/);
+    const { child, exit, stderr } = await started({ cwd }, '--demo');
     const commands = stderr().match(/^ +curl .*$/gm) ?? [];
     const fingerprint = /sha256 ([0-9a-f]{12})/.exec(stderr())?.[1];
     const answers: string[] = [];
@@ -166,7 +180,7 @@ describe('the demo', () => {
   it('brings its own configuration where there is none, and takes it away', async () => {
     const cwd = tempFolder();
     const gate = begin({ cwd, env: { TMPDIR: cwd } }, 'start', '--demo');
-    await gate.says(/\n {2}ready\n|EADDRINUSE/);
+    await gate.says(/"message":"ready"|EADDRINUSE/);
     // Its ports are the usual ones, which something else on this machine may hold.
     if (!gate.stderr().includes('EADDRINUSE')) {
       const config = /"config":"([^"]+)"/.exec(gate.stderr())?.[1] ?? '';
