@@ -1,4 +1,4 @@
-import { SEXTET, type Spelling } from './spelling.ts';
+import { type Edge, SEXTET, type Spelling } from './spelling.ts';
 
 /** Where a spelling stands in a text: text[start, end). Edges hold the value of the shared character, or -1. */
 export interface Match {
@@ -9,8 +9,9 @@ export interface Match {
   readonly trail: number;
   /** The characters as they stand there, for an encoding that can be written in two ways. */
   readonly sample: string;
-  /** Whether start and end were carried over from a view to its source. */
-  mapped: boolean;
+  /** Whether `before` and `after` of the spelling are still to be seen, in a source of the text it was found in. */
+  lacksBefore: boolean;
+  lacksAfter: boolean;
 }
 
 const BLOCK = 3;
@@ -28,6 +29,8 @@ const hashPair = (a: number, b: number): number => ((a << 5) ^ b) & PAIR_MASK;
 export class Matcher {
   /** Bytes of the longest spelling, edges included. */
   readonly longest: number = 0;
+  /** Bytes of a spelling, at most, that may have been taken for a part of the escape before it. */
+  readonly longestBefore: number = 0;
   /** Byte → 1 if a spelling, or a character that it shares, may be written with it. */
   readonly alphabet = new Uint8Array(256);
   readonly #window: number;
@@ -40,15 +43,14 @@ export class Matcher {
   readonly #pairs = new Uint8Array(PAIR_MASK + 1);
   /** Byte → 1 if it may be the shared character before a base64 spelling. */
   readonly #leads = new Uint8Array(256);
-  readonly #takesBefore: boolean;
 
   constructor(spellings: readonly Spelling[]) {
     this.#window = Math.min(255, ...spellings.map(s => s.bytes.length));
     this.#shift = new Uint8Array(HASH_MASK + 1).fill(this.#window - BLOCK + 1);
     this.#group = new Uint16Array(HASH_MASK + 1);
-    this.#takesBefore = spellings.some(s => s.before.length > 0);
     for (const spelling of spellings) {
       this.longest = Math.max(this.longest, spelling.bytes.length + 2);
+      this.longestBefore = Math.max(this.longestBefore, spelling.before.length);
       this.#add(spelling);
     }
   }
@@ -69,8 +71,8 @@ export class Matcher {
     }
     for (const c of variants.flat()) this.alphabet[c] = 1;
     for (let c = 0; c < 256; c++) {
-      if (spelling.lead && shares(spelling.lead, c)) this.#leads[c] = this.alphabet[c] = 1;
-      if (spelling.trail && shares(spelling.trail, c)) this.alphabet[c] = 1;
+      if (sharedValue(spelling.lead, c) >= 0) this.#leads[c] = this.alphabet[c] = 1;
+      if (sharedValue(spelling.trail, c) >= 0) this.alphabet[c] = 1;
     }
   }
 
@@ -109,19 +111,17 @@ export class Matcher {
   }
 
   /**
-   * Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early.
-   * `escaped`: what stands right before `to` was an escape, which may have taken in the start of a spelling.
+   * Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early, and
+   * before `from` where the start of a spelling may have been taken for a part of an escape.
    */
-  unfinished(text: Buffer, from: number, to: number, escaped: boolean): number {
+  unfinished(text: Buffer, from: number, to: number): number {
     for (let at = Math.max(from, to - this.longest); at < to; at++) {
       const first = text[at] as number;
       if (at + 1 < to && this.#pairs[hashPair(first, text[at + 1] as number)] === 0) continue;
       const start = this.#startsAt(text, from, at, to);
       if (start < to) return start;
     }
-    if (to > from && ((escaped && this.#takesBefore) || this.#leads[text[to - 1] as number] === 1))
-      return to - 1;
-    return to;
+    return to > from && this.#leads[text[to - 1] as number] === 1 ? to - 1 : to;
   }
 
   #startsAt(text: Buffer, from: number, at: number, to: number): number {
@@ -132,10 +132,8 @@ export class Matcher {
       // A spelling that is complete but for what may follow it is unfinished, too.
       if (rest > length || (rest === length && !spelling.trail && spelling.after.length === 0)) continue;
       if (!agrees(spelling, text, at, rest)) continue;
-      const earlier =
-        at > from &&
-        (spelling.before.length > 0 || (spelling.lead && shares(spelling.lead, text[at - 1] as number)));
-      start = Math.min(start, earlier ? at - 1 : at);
+      const hasLead = at > from && sharedValue(spelling.lead, text[at - 1] as number) >= 0;
+      start = Math.min(start, hasLead ? at - 1 : at - spelling.before.length);
     }
     return start;
   }
@@ -148,30 +146,24 @@ function agrees({ bytes, fold }: Spelling, text: Buffer, at: number, length: num
 
 function matched(spelling: Spelling, text: Buffer, from: number, at: number, to: number): Match {
   const end = at + spelling.bytes.length;
-  const lead =
-    spelling.lead && at > from && shares(spelling.lead, text[at - 1] as number)
-      ? (SEXTET[text[at - 1] as number] as number)
-      : -1;
-  const trail =
-    spelling.trail && end < to && shares(spelling.trail, text[end] as number)
-      ? (SEXTET[text[end] as number] as number)
-      : -1;
-  const sample =
-    spelling.encoding === 'base64' || spelling.encoding === 'hex' ? text.toString('latin1', at, end) : '';
+  const lead = at > from ? sharedValue(spelling.lead, text[at - 1] as number) : -1;
+  const trail = end < to ? sharedValue(spelling.trail, text[end] as number) : -1;
   return {
     start: lead < 0 ? at : at - 1,
     end: trail < 0 ? end : end + 1,
     spelling,
     lead,
     trail,
-    sample,
-    mapped: false,
+    sample: text.toString('latin1', at, end),
+    lacksBefore: spelling.before.length > 0,
+    lacksAfter: spelling.after.length > 0,
   };
 }
 
-function shares({ mask, value }: { mask: number; value: number }, c: number): boolean {
-  const sextet = SEXTET[c] as number;
-  return sextet >= 0 && (sextet & mask) === value;
+/** The value of a base64 character that holds bits of the secret as `edge` says; -1 if it does not. */
+function sharedValue(edge: Edge | undefined, c: number): number {
+  const value = SEXTET[c] as number;
+  return edge && value >= 0 && (value & edge.mask) === edge.value ? value : -1;
 }
 
 function unfolded(fold: Uint8Array, byte: number): number[] {

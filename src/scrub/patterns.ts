@@ -69,7 +69,7 @@ export class Patterns {
   /** Searches text[from, to); `final`: the text ends there. */
   search(text: Buffer, from: number, to: number, final: boolean): Finding {
     found.length = 0;
-    finding.hold = this.#level(0, text, from, to, final);
+    finding.hold = Math.max(from, this.#level(0, text, from, to, final));
     finding.base = final ? to : this.#tokenStart(0, finding.hold);
     if (found.length > 1) found.sort((a, b) => a.start - b.start || b.end - a.end);
     return finding;
@@ -81,9 +81,8 @@ export class Patterns {
     matcher.search(text, from, to, found);
     let hold = to;
     if (!final) {
-      hold = matcher.unfinished(text, from, to, source?.endsWithEscape() ?? false);
-      if (level === 0 && this.#viewDiffers)
-        hold = Math.min(hold, this.#inView.unfinished(text, from, to, false));
+      hold = matcher.unfinished(text, from, to);
+      if (level === 0 && this.#viewDiffers) hold = Math.min(hold, this.#inView.unfinished(text, from, to));
     }
     if (level === ROUNDS) return hold;
     this.#open[level] = false;
@@ -102,12 +101,14 @@ export class Patterns {
       this.#open[level] = isOpen;
       const first = found.length;
       const held = this.#level(level + 1, view.bytes, 0, view.length, !isOpen);
-      if (found.length > first) mapBack(view, text, first);
+      if (found.length > first) mapBack(view, text, first, level === 0);
       if (isOpen) hold = view.sourceStart(held);
-      if (view.unfinished) break;
       decoded = view.lastEscapeEnd;
+      if (view.unfinished) break;
     }
-    return hold;
+    // What is unfinished may have begun in the escape before it.
+    const follows = !final && (hold < to || Math.max(decoded, seeker.clean) === to);
+    return follows ? hold - this.#inView.longestBefore : hold;
   }
 
   /** Where the outermost source of what stands at `p` starts: decoding from there on reads the same. */
@@ -118,29 +119,38 @@ export class Patterns {
   }
 }
 
-/** Turns the matches found in a view into matches of its source, and drops those that stand there literally. */
-function mapBack(view: View, source: Buffer, first: number): void {
+/**
+ * Turns the matches found in a view into matches of its source. Drops those that stand there literally, for they are
+ * found there as well, and those of which a part is nowhere to be seen.
+ */
+function mapBack(view: View, source: Buffer, first: number, isText: boolean): void {
   let kept = first;
   for (let i = first; i < found.length; i++) {
     const match = found[i] as Match;
     const { before, after } = match.spelling;
-    const start = view.sourceStart(match.start);
-    const end = view.sourceEnd(match.end);
-    const isMisread = !match.mapped && before.length + after.length > 0;
-    if (isMisread && !(stands(before, source, start - before.length) && stands(after, source, end))) continue;
-    if (!isMisread && end - start === match.end - match.start) continue;
-    match.start = isMisread ? start - before.length : start;
-    match.end = isMisread ? end + after.length : end;
-    match.mapped = true;
+    let start = view.sourceStart(match.start);
+    let end = view.sourceEnd(match.end);
+    let isNew = end - start > match.end - match.start;
+    if (match.lacksBefore && stands(before, source, start - before.length)) {
+      start -= before.length;
+      match.lacksBefore = false;
+      isNew = true;
+    }
+    if (match.lacksAfter && stands(after, source, end)) {
+      end += after.length;
+      match.lacksAfter = false;
+      isNew = true;
+    }
+    if (!isNew || (isText && (match.lacksBefore || match.lacksAfter))) continue;
+    match.start = start;
+    match.end = end;
     found[kept++] = match;
   }
   found.length = kept;
 }
 
 function stands(part: Buffer, text: Buffer, at: number): boolean {
-  return (
-    part.length === 0 || (at >= 0 && part.compare(text, at, Math.min(text.length, at + part.length)) === 0)
-  );
+  return at >= 0 && at + part.length <= text.length && part.compare(text, at, at + part.length) === 0;
 }
 
 function unique(spellings: readonly Spelling[]): Spelling[] {

@@ -1,6 +1,5 @@
 import type { Secret } from '../secret.ts';
-import { LONGEST_ESCAPE } from './escapes.ts';
-import { View } from './view.ts';
+import { escapeAt, lengthOf, LONGEST_ESCAPE, writeDecoded } from './escapes.ts';
 
 /** Fewer bytes would be found where no secret stands. */
 export const MIN_SECRET_BYTES = 8;
@@ -36,7 +35,6 @@ export interface Edge {
 }
 
 const NOTHING = Buffer.alloc(0);
-const EVERY_BYTE = new Uint8Array(256).fill(1);
 const SAME = Uint8Array.from({ length: 256 }, (_, c) => c);
 const HEX = Uint8Array.from(SAME, c => (c >= 0x41 && c <= 0x46 ? c + 32 : c));
 const EITHER_BASE64 = Uint8Array.from(SAME, c => (c === 0x2d ? 0x2b : c === 0x5f ? 0x2f : c));
@@ -127,6 +125,14 @@ function base64(
   };
 }
 
+/** Introducers of the escapes that one round of decoding reads: those of one syntax, or all. */
+const SYNTAXES = ['%', '\\', '&', '%\\&'];
+/** What two rounds or less may do to a secret that itself looks like escapes. */
+const ROUNDS = [
+  [],
+  ...SYNTAXES.map(one => [one]),
+  ...SYNTAXES.flatMap(one => SYNTAXES.map(two => [one, two])),
+];
 /** What a decoder may take for the start of an escape that goes on in the secret, or the other way round. */
 const STRAY_BEFORE = [
   '',
@@ -145,56 +151,70 @@ const STRAY_BEFORE = [
   '&#1',
   '&#x1',
 ];
-const STRAY_AFTER = ['', 'n', '0', '00', '000', '0000', 'u0000', 'x00', ';', '0;', 'lt;', '#1;', '\\'];
+const STRAY_AFTER = ['n', '0', '00', '000', '0000', 'u0000', 'x00', ';', '0;', 'lt;', '#1;', '\\'];
 const MIN_PART_BYTES = 4;
 
 /** As `spelling` looks in a view in which a part of it was itself taken for escapes, or for a part of one. */
 export function misread(spelling: Spelling): Spelling[] {
   if (spelling.encoding !== 'plain') return [spelling];
   const literal = spelling.bytes;
-  const found = new Map([[literal.toString('latin1'), spelling]]);
-  for (const bytes of [literal, decoded(literal), decoded(decoded(literal))]) {
-    const heads = new Set(STRAY_BEFORE.map(stray => swallowedHead(literal, bytes, stray)));
-    const tails = new Set(STRAY_AFTER.map(stray => swallowedTail(literal, bytes, stray)));
+  const seen = new Set<string>();
+  const found: Spelling[] = [];
+  for (const rounds of ROUNDS) {
+    const bytes = decoded(literal, rounds);
+    if (seen.has(bytes.toString('latin1'))) continue;
+    seen.add(bytes.toString('latin1'));
+    const heads = new Set([0, ...STRAY_BEFORE.map(stray => swallowedHead(literal, bytes, stray, rounds))]);
+    const tails = new Set([0, ...STRAY_AFTER.map(stray => swallowedTail(literal, bytes, stray, rounds))]);
     for (const head of heads) {
       for (const tail of tails) {
         if (bytes.length - head - tail < MIN_PART_BYTES) continue;
         const part = bytes.subarray(head, bytes.length - tail);
         const [before, after] = [literal.subarray(0, head), literal.subarray(literal.length - tail)];
-        const id = [before, part, after].map(b => b.toString('latin1')).join('\n\n');
-        found.set(head + tail === 0 ? part.toString('latin1') : id, {
-          ...spelling,
-          bytes: part,
-          before,
-          after,
-        });
+        found.push({ ...spelling, bytes: part, before, after });
       }
     }
   }
-  return [...found.values()];
+  return found;
 }
 
 /** How many bytes at the start of `bytes` are lost to a stray before it; 0 also if they do not stand there literally. */
-function swallowedHead(literal: Buffer, bytes: Buffer, stray: string): number {
-  const text = decoded(Buffer.concat([Buffer.from(stray), literal]));
-  let lost = 0;
-  while (lost < LONGEST_ESCAPE && !text.subarray(-(bytes.length - lost)).equals(bytes.subarray(lost))) lost++;
-  return literal.subarray(0, lost).equals(bytes.subarray(0, lost)) ? lost : 0;
+function swallowedHead(literal: Buffer, bytes: Buffer, stray: string, rounds: readonly string[]): number {
+  const text = decoded(Buffer.concat([Buffer.from(stray), literal]), rounds.length === 0 ? ['%\\&'] : rounds);
+  for (let lost = 0; lost < Math.min(LONGEST_ESCAPE, bytes.length); lost++) {
+    if (!literal.subarray(0, lost).equals(bytes.subarray(0, lost))) return 0;
+    if (text.subarray(-(bytes.length - lost)).equals(bytes.subarray(lost))) return lost;
+  }
+  return 0;
 }
 
-function swallowedTail(literal: Buffer, bytes: Buffer, stray: string): number {
-  const text = decoded(Buffer.concat([literal, Buffer.from(stray)]));
-  let lost = 0;
-  while (
-    lost < LONGEST_ESCAPE &&
-    !text.subarray(0, bytes.length - lost).equals(bytes.subarray(0, bytes.length - lost))
-  )
-    lost++;
-  return lost > 0 && literal.subarray(-lost).equals(bytes.subarray(-lost)) ? lost : 0;
+function swallowedTail(literal: Buffer, bytes: Buffer, stray: string, rounds: readonly string[]): number {
+  const text = decoded(Buffer.concat([literal, Buffer.from(stray)]), rounds.length === 0 ? ['%\\&'] : rounds);
+  for (let lost = 0; lost < Math.min(LONGEST_ESCAPE, bytes.length); lost++) {
+    if (lost > 0 && !literal.subarray(-lost).equals(bytes.subarray(-lost))) return 0;
+    const kept = bytes.length - lost;
+    if (text.subarray(0, kept).equals(bytes.subarray(0, kept))) return lost;
+  }
+  return 0;
 }
 
-function decoded(bytes: Buffer): Buffer {
-  const view = new View(EVERY_BYTE, bytes.length);
-  view.show(bytes, 0, bytes.length, true);
-  return Buffer.from(view.bytes.subarray(0, view.length));
+/** `bytes` after rounds of decoding, each of which reads the escapes with these introducers. */
+function decoded(bytes: Buffer, rounds: readonly string[]): Buffer {
+  return rounds.reduce(decodedOnce, bytes);
+}
+
+function decodedOnce(bytes: Buffer, introducers: string): Buffer {
+  const out = Buffer.alloc(bytes.length);
+  let length = 0;
+  for (let at = 0; at < bytes.length; ) {
+    const isIntroducer = introducers.includes(String.fromCharCode(bytes[at] as number));
+    const escape = isIntroducer ? escapeAt(bytes, at, bytes.length) : 0;
+    if (escape > 0) {
+      length += writeDecoded(escape, out, length);
+      at += lengthOf(escape);
+    } else {
+      out[length++] = bytes[at++] as number;
+    }
+  }
+  return out.subarray(0, length);
 }

@@ -149,10 +149,6 @@ export class View {
     return (this.#ends[k] as number) + p - (this.#sources[k] as number);
   }
 
-  endsWithEscape(): boolean {
-    return this.lastEscapeEnd === this.end && this.end > this.start;
-  }
-
   /** The last mark whose escape ends at view index `v` or before. */
   #markBefore(v: number): number {
     return lastUpTo(this.#ends, this.#marks, v);

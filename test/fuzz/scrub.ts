@@ -1,0 +1,181 @@
+import { Patterns } from '../../src/scrub/index.ts';
+import { Secret } from '../../src/secret.ts';
+import { bytewise, type Scrubbed, streamed, whole } from '../scrub/stages.ts';
+import { unicodeAll, WRITERS } from '../scrub/writers.ts';
+import { Random } from './random.ts';
+
+export const name = 'scrub';
+
+const BACKSLASH = 0x5c;
+const MAX_FINDINGS = 10;
+const NAMES = Object.keys(WRITERS);
+const SECRET_CHARACTERS = [
+  'abc',
+  'a',
+  'nrtbfux0129af',
+  '0123456789abcdefABCDEF',
+  'xyzABC019_-',
+  'ab/+=%&"\\;#u0041 <é€😀\n',
+];
+/** Whole and broken pieces of what escapes, encodings and neighbours are made of. */
+const FILLERS = [
+  ' ',
+  '"',
+  '%',
+  '%2',
+  '%25',
+  '%u00',
+  '\\',
+  '\\\\',
+  '\\u',
+  '\\u00',
+  '\\x',
+  '&',
+  '&#',
+  '&#x',
+  '&#0',
+  '&amp;',
+  ';',
+  '\n',
+  'n',
+  'u',
+  'x',
+];
+const WORDS = [
+  '4',
+  '41',
+  'Bearer ',
+  'https://h/',
+  'AAAA',
+  '\0',
+  'é',
+  '\\"',
+  '\\n',
+  '%0A',
+  '&quot;',
+  '+',
+  '/',
+  '=',
+  '{"a":"',
+  '"}',
+  'data: ',
+  '\n\n',
+];
+
+interface Case {
+  readonly patterns: Patterns;
+  readonly secrets: readonly string[];
+  readonly body: Buffer;
+  readonly planted: number;
+}
+
+/**
+ * Whatever surrounds a secret and however it is written, it is found; what comes out holds none; and no way of cutting
+ * the body changes what comes out, byte for byte.
+ */
+export function run(deadlineMs: number): Promise<{ executions: number; findings: string[] }> {
+  const first = Math.trunc(Math.random() * 2 ** 31);
+  const findings: string[] = [];
+  let executions = 0;
+  while (performance.now() < deadlineMs && findings.length < MAX_FINDINGS) {
+    const random = new Random(first + executions++);
+    const made = make(random);
+    const wrong = fault(made, random);
+    if (wrong)
+      findings.push(
+        `${wrong}; secrets ${JSON.stringify(made.secrets)}; body ${JSON.stringify(made.body.toString('latin1'))}`,
+      );
+  }
+  return Promise.resolve({ executions, findings });
+}
+
+function fault({ patterns, body, planted }: Case, random: Random): string | null {
+  const expected = whole(patterns, body);
+  if (planted > 0 && expected.hits === 0) return 'not found';
+  const left = patterns.find(Buffer.from(expected.text, 'latin1'));
+  if (left) return `left in the output at ${left.at}: ${JSON.stringify(expected.text)}`;
+  for (const pieces of [
+    bytewise(body),
+    random.split(body, 1),
+    random.split(body, 4),
+    random.split(body, 30),
+  ]) {
+    const wrong = difference(expected, streamed(patterns, pieces));
+    if (wrong)
+      return `${wrong}, cut as ${pieces.length === body.length ? 'single bytes' : pieces.map(piece => piece.length).join(' ')}`;
+  }
+  return null;
+}
+
+function difference(expected: Scrubbed, got: Scrubbed): string | null {
+  if (got.text !== expected.text)
+    return `whole ${JSON.stringify(expected.text)}, streamed ${JSON.stringify(got.text)}`;
+  return got.hits === expected.hits ? null : `${expected.hits} hits whole, ${got.hits} streamed`;
+}
+
+function make(random: Random): Case {
+  const secrets = Array.from({ length: 1 + random.below(3) }, () => secret(random));
+  if (random.chance(4)) secrets.push(`${secrets[0]}${secret(random)}`);
+  if (random.chance(4)) secrets.push(`${secret(random)}${secrets[0]?.slice(0, 9)}`);
+  const patterns = new Patterns(secrets.map((value, n) => new Secret(`s${n}`, value)));
+  const parts: Buffer[] = [];
+  let planted = 0;
+  for (let i = random.below(random.pick([1, 6])); i >= 0; i--) {
+    parts.push(filler(random));
+    if (random.chance(4)) continue;
+    const [bytes, isWhole] = plant(random.pick(secrets), random);
+    // A backslash before one turns an escape into two characters.
+    const isEscaped = parts.at(-1)?.at(-1) === BACKSLASH && bytes[0] === BACKSLASH;
+    if (isEscaped) parts.push(Buffer.from(' '));
+    parts.push(bytes);
+    if (isWhole) planted++;
+  }
+  parts.push(filler(random));
+  return { patterns, secrets, body: Buffer.concat(parts), planted };
+}
+
+function secret(random: Random): string {
+  const from = Array.from(random.pick(SECRET_CHARACTERS));
+  for (;;) {
+    const text = Array.from({ length: 8 + random.below(24) }, () => random.pick(from)).join('');
+    if (Buffer.byteLength(text.trim()) >= 8) return text.trim();
+  }
+}
+
+const filler = (random: Random): Buffer =>
+  Buffer.from(
+    Array.from({ length: random.below(4) }, () => random.pick(random.chance(3) ? WORDS : FILLERS)).join(''),
+  );
+
+/** The secret in one of the spellings, or in a mix of them, or most of it; and whether it is all there. */
+function plant(value: string, random: Random): [Buffer, boolean] {
+  if (random.chance(3)) return [mixed(value, random), true];
+  const spelling = random.pick(NAMES);
+  const bytes = WRITERS[spelling]?.(value) as Buffer;
+  if (random.chance(4)) return [bytes.subarray(random.below(3), bytes.length - random.below(3)), false];
+  return [bytes, true];
+}
+
+/** Each character in a spelling of its own; in one round if the secret itself looks like escapes. */
+function mixed(value: string, random: Random): Buffer {
+  const isPlain = !/[%&\\]/.test(value);
+  const write = (c: string): string =>
+    isPlain || random.chance(2)
+      ? String(WRITERS[random.pick(isPlain ? ANY_CHARACTER : ONE_ROUND)]?.(c))
+      : plainly(c);
+  return Buffer.from(Array.from(value, c => (random.chance(3) ? write(c) : plainly(c))).join(''));
+}
+
+const ONE_ROUND = [
+  'percent, every byte, upper case',
+  'JSON, each character escaped',
+  'HTML, decimal',
+  'HTML, hex',
+];
+const ANY_CHARACTER = [
+  ...ONE_ROUND,
+  'percent, every byte, twice',
+  'HTML in JSON',
+  'JSON, each character escaped, twice',
+];
+const plainly = (c: string): string => (/[%&\\]/.test(c) ? unicodeAll(c) : c);
