@@ -13,13 +13,16 @@ import { NAME_PATTERN, NEW_NAMES, WORKS } from './works.ts';
 
 /** What V8 writes (Profiler.Profile of the inspector protocol). Times in µs. */
 interface CpuProfile {
-  readonly nodes: readonly {
-    id: number;
-    callFrame: { functionName: string; url: string; lineNumber: number };
-  }[];
+  readonly nodes: readonly ProfileNode[];
   readonly startTime: number;
   readonly samples: readonly number[];
   readonly timeDeltas: readonly number[];
+}
+
+interface ProfileNode {
+  readonly id: number;
+  readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number };
+  readonly children?: readonly number[];
 }
 
 const SHOWN = 40;
@@ -34,28 +37,41 @@ const { values } = parseArgs({
 const work = WORKS.find(({ name }) => name === values.work);
 if (!work) throw new Error(`--work: one of ${WORKS.map(({ name }) => name).join(', ')}`);
 
-/** Self time of each function from `begin` on, longest first, µs; without the time in which nothing ran. */
-function selfTimes(
-  { nodes, startTime, samples, timeDeltas }: CpuProfile,
-  begin: number,
-): [name: string, us: number][] {
-  const names = new Map(
-    nodes.map(({ id, callFrame: { functionName, url, lineNumber } }) => [
-      id,
-      url === ''
-        ? functionName
-        : `${functionName || '(anonymous)'} ${url.replace(/^.*?\/(dist|node_modules)\//, '')}:${lineNumber + 1}`,
-    ]),
-  );
-  const times = new Map<string, number>();
+const isOwn = ({ callFrame }: ProfileNode): boolean => callFrame.url.includes('/dist/');
+
+function place({ callFrame: { functionName, url, lineNumber } }: ProfileNode): string {
+  const file = url === '' ? '' : ` ${url.replace(/^.*?\/(dist|node_modules)\//, '')}:${lineNumber + 1}`;
+  return `${functionName || '(anonymous)'}${file}`;
+}
+
+interface Times {
+  /** Function → µs; what is not the gate's own, native code included, is shown with the function that called it. */
+  readonly functions: Map<string, number>;
+  /** Folder in src/ → µs, with what was called from there and is not the gate's own. */
+  readonly rooms: Map<string, number>;
+  total: number;
+}
+
+/** Self times from `begin` on, without the time in which nothing ran. */
+function selfTimes({ nodes, startTime, samples, timeDeltas }: CpuProfile, begin: number): Times {
+  const byId = new Map(nodes.map(node => [node.id, node]));
+  const callers = new Map(nodes.flatMap(node => (node.children ?? []).map(child => [child, node] as const)));
+  const times: Times = { functions: new Map(), rooms: new Map(), total: 0 };
   let time = startTime;
   samples.forEach((id, i) => {
-    time += timeDeltas[i] ?? 0;
-    if (time < begin) return;
-    const name = names.get(id) ?? '?';
-    if (name !== '(idle)') times.set(name, (times.get(name) ?? 0) + (timeDeltas[i] ?? 0));
+    const us = timeDeltas[i] ?? 0;
+    time += us;
+    const node = byId.get(id);
+    if (time < begin || !node || node.callFrame.functionName === '(idle)') return;
+    let own: ProfileNode | undefined = node;
+    while (own && !isOwn(own)) own = callers.get(own.id);
+    const name = own && own !== node ? `${place(node)} ← ${place(own)}` : place(node);
+    const room = own ? (own.callFrame.url.split('/dist/')[1] ?? '').replace(/\/.*/, '/') : 'Node and V8';
+    times.functions.set(name, (times.functions.get(name) ?? 0) + us);
+    times.rooms.set(room, (times.rooms.get(room) ?? 0) + us);
+    times.total += us;
   });
-  return [...times].toSorted(([, a], [, b]) => b - a);
+  return times;
 }
 
 cleanUpAtExit();
@@ -90,10 +106,15 @@ await origin.group.stop();
 const [file] = readdirSync(profiles);
 if (file === undefined) throw new Error('the gate wrote no profile: it did not end in good order');
 const times = selfTimes(JSON.parse(readFileSync(join(profiles, file), 'utf8')) as CpuProfile, begin);
-const total = times.reduce((sum, [, us]) => sum + us, 0);
-const share = (us: number): string => `${((us / total) * 100).toFixed(1)} %`;
+const shares = (of: Map<string, number>): string =>
+  layOut(
+    [...of]
+      .toSorted(([, a], [, b]) => b - a)
+      .slice(0, SHOWN)
+      .map(([name, us]) => [name, `${((us / times.total) * 100).toFixed(1)} %`]),
+  );
 console.log(
   `${work.name}: ${Math.round(result.rps)}/s, ${((result.proxy_cpu / result.ok) * 1e6).toFixed(1)} µs CPU each (with the profiler on)`,
 );
 console.log(`bench/out/${basename(profiles)}/${file} opens in the profiler of a browser's developer tools\n`);
-console.log(layOut(times.slice(0, SHOWN).map(([name, us]) => [name, share(us)])));
+console.log(`${shares(times.rooms)}\n\n${shares(times.functions)}`);
