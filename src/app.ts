@@ -18,6 +18,7 @@ import { ProxyListener } from './listen/proxy.ts';
 import { MemorySessions } from './state/memory.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
+import type { Lookup } from './upstream/resolve.ts';
 import { SecretCache } from './vaults/cache.ts';
 import { CLIENT_LIMITS } from './wire/limits.ts';
 
@@ -42,6 +43,8 @@ export interface GateOptions {
   };
   /** Listen here, whatever the configuration says; for a gate embedded in another command. */
   readonly listen?: { readonly host: string; readonly port: number };
+  /** Name resolution; the system's by default. */
+  readonly lookup?: Lookup;
 }
 
 export interface NewSession {
@@ -221,7 +224,7 @@ class RunningGate implements Gate {
   }
 
   #upstream({ limits, upstream }: Config): Upstream {
-    const { extraUpstreams } = this.#options;
+    const { extraUpstreams, lookup } = this.#options;
     const { resolve, allowPrivate, caFile, proxy } = upstream;
     return new Upstream({
       resolve: new Map([...resolve, ...(extraUpstreams?.resolve ?? [])]),
@@ -229,6 +232,7 @@ class RunningGate implements Gate {
       caFiles: [caFile, extraUpstreams?.caFile].filter(file => file !== undefined),
       proxy: proxy && new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`),
       own: () => this.#own,
+      ...(lookup && { lookup }),
       limits: {
         ...UPSTREAM_LIMITS,
         responseMs: limits.responseTimeMs,
