@@ -8,7 +8,7 @@ import type { Rooms } from './flow/rooms.ts';
 import { outgoing, renewed, send } from './flow/send.ts';
 import type { Channel } from './flow/target.ts';
 import { admit } from './policy/table.ts';
-import type { Admission } from './types.ts';
+import type { Admission, Session } from './types.ts';
 import type { Exchange } from './wire/server.ts';
 
 /** Somebody tries to carry a secret out, or believes to. */
@@ -56,6 +56,20 @@ export class Flow {
     return entry;
   }
 
+  /** Throws for a stub, or a secret, in a text where none may ever stand: a CONNECT, the authority of a URL. */
+  requireNone(text: string, { profile }: Session): void {
+    if (this.rooms.stubs.count(text) > 0) throw new Refusal('stub_misplaced');
+    if (this.#holdsSecret(text, profile)) throw new Refusal('secret_in_request');
+  }
+
+  #holdsSecret(text: string, profile: string): boolean {
+    const found = this.rooms.profiles.get(profile);
+    return (
+      found !== undefined &&
+      this.rooms.keyring.patterns(found).find(Buffer.from(text, 'latin1')) !== undefined
+    );
+  }
+
   /** Audits a refusal and answers with it. */
   refuse(x: Exchange, entry: Entry, refusal: Refusal): void {
     const { log } = this.rooms;
@@ -67,11 +81,18 @@ export class Flow {
     let told = refusal;
     try {
       entry.deny(refusal);
+      if (this.#isTelling(entry)) entry.withhold();
       entry.write(x.bytesIn, x.bytesOut + refusalLength(refusal, event.request_id));
     } catch (thrown) {
       told = asRefusal(thrown);
     }
     if (!x.done) refuse(x, told, event.request_id);
+  }
+
+  /** Whether the path, which the sandbox chose, would carry a stub or a secret into the audit. */
+  #isTelling({ event: { path }, session }: Entry): boolean {
+    if (path === null || !session) return false;
+    return this.rooms.stubs.count(path) > 0 || this.#holdsSecret(path, session.profile);
   }
 
   #leave(x: Exchange, entry: Entry): void {

@@ -24,6 +24,8 @@ export class Entry {
   readonly event: AuditEvent;
   /** Counts the stubs in the request's body. */
   body: { readonly seen: number } | null = null;
+  /** Who asks, once that is known. */
+  session: Session | null = null;
   readonly #startedAt: number;
   readonly #audit: AuditLog;
   readonly #metrics: Metrics;
@@ -78,6 +80,7 @@ export class Entry {
   }
 
   #by(session: Session): void {
+    this.session = session;
     this.event.session = session.session;
     this.event.sub = session.sub ?? null;
     this.event.act = session.act ?? null;
@@ -88,7 +91,13 @@ export class Entry {
     this.event.verdict = 'deny';
     this.event.reason = code;
     this.event.status = status;
-    if (TOUCHES_SECRETS.has(code)) this.event.path = WITHHELD;
+    if (TOUCHES_SECRETS.has(code)) this.withhold();
+  }
+
+  /** Leaves out what the sandbox chose the text of. */
+  withhold(): void {
+    this.event.path = WITHHELD;
+    this.event.trace_id = null;
   }
 
   firstByte(): void {

@@ -29,25 +29,30 @@ const NO_PROFILE: Decision = { verdict: 'deny', reason: 'no_rule' };
 export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: string, entry: Entry): Job {
   const { session } = channel;
   requireAlive(session, Date.now());
-  const target = requestTarget(x.head, channel, originForm);
-  refuseUpgrade(x.head.headers);
-  const profile = rooms.profiles.get(session.profile);
-  const decision = profile ? decide(profile.table, target) : NO_PROFILE;
-  entry.event.rule = decision.rule?.name ?? null;
   const stubs = rooms.stubs.count(x.head.bytes.toString('latin1'));
   entry.event.stubs_seen = stubs;
-  if (decision.verdict === 'deny' || !profile) {
-    // A stub on its way to where it does not belong is worth more than that no rule allows the place: an alarm.
+  const profile = rooms.profiles.get(session.profile);
+  try {
+    const target = requestTarget(x.head, channel, originForm);
+    refuseUpgrade(x.head.headers);
+    const decision = profile ? decide(profile.table, target) : NO_PROFILE;
+    entry.event.rule = decision.rule?.name ?? null;
+    if (decision.verdict === 'deny' || !profile) {
+      throw denial(decision.verdict === 'deny' ? decision.reason : 'no_rule', target);
+    }
+    entry.event.verdict = 'allow';
+    return { x, session, profile, target, rule: decision.rule, originForm, stubs, entry };
+  } catch (thrown) {
+    // What is on its way to where it does not belong is worth more than any other reason: an alarm.
+    if (profile && rooms.keyring.patterns(profile).find(x.head.bytes)) throw new Refusal('secret_in_request');
     if (stubs > 0 && !(profile && belongHere(rooms, x, profile, channel, originForm, stubs))) {
       throw new Refusal('stub_misplaced');
     }
-    throw denial(decision.verdict === 'deny' ? decision.reason : 'no_rule', target);
+    throw thrown;
   }
-  entry.event.verdict = 'allow';
-  return { x, session, profile, target, rule: decision.rule, originForm, stubs, entry };
 }
 
-/** Whether a denied request has its stubs where some rule for this host wants them: a wrong path, not a theft. */
+/** Whether a denied request has its stubs where some rule for this origin wants them: a wrong path, not a theft. */
 function belongHere(
   rooms: Rooms,
   x: Exchange,
@@ -57,6 +62,7 @@ function belongHere(
   stubs: number,
 ): boolean {
   return profile.table.rowsFor(channel.host).some(rule => {
+    if (rule.mismatchBeforeRequest(channel) !== undefined) return false;
     try {
       const out = Outbound.from(x.head, originForm, rule);
       return plan(out, rule, channel.session, rooms.stubs).swapped === stubs;
@@ -66,7 +72,8 @@ function belongHere(
   });
 }
 
-function requireAlive(session: Session, now: number): void {
+/** Throws `session_revoked` or `session_expired`. */
+export function requireAlive(session: Session, now: number): void {
   if (session.revokedAt !== undefined) throw new Refusal('session_revoked');
   if (session.expiresAt <= now) throw new Refusal('session_expired');
 }

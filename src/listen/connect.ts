@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import { asRefusal, Refusal } from '../errors.ts';
 import type { Entry } from '../flow/entry.ts';
+import { requireAlive } from '../flow/judge.ts';
 import type { Channel } from '../flow/target.ts';
 import { parseAuthority } from '../policy/host.ts';
 import type { Rule, Session } from '../types.ts';
@@ -22,7 +23,7 @@ export interface Connect {
 /** One CONNECT of an authenticated client. Throws the Refusal to answer it with. */
 export function openTunnel(rooms: ProxyRooms, tunnels: Tunnels, { x, session, establish }: Connect): void {
   const channel: Channel = { session, scheme: 'https', ...connectTarget(x) };
-  if (rooms.flow.rooms.stubs.count(x.head.bytes.toString('latin1')) > 0) throw new Refusal('stub_misplaced');
+  rooms.flow.requireNone(x.head.bytes.toString('latin1'), session);
   if (tunnels.count(session.session) >= rooms.limits.tunnels) {
     throw new Refusal('rate_limited', {
       message: 'The session has too many open tunnels',
@@ -57,7 +58,7 @@ function connectTarget(x: Exchange): Pick<Channel, 'host' | 'port'> {
 async function passUnread(
   { flow, limits }: ProxyRooms,
   tunnels: Tunnels,
-  { x, establish }: Connect,
+  { x, session, establish }: Connect,
   channel: Channel,
   rule: Rule,
 ): Promise<void> {
@@ -66,15 +67,24 @@ async function passUnread(
   try {
     flow.rooms.audit.assertWritable();
     const upstream = await flow.rooms.upstream.connectRaw(channel);
-    if (x.done) {
-      upstream.destroy();
-      throw new Refusal('request_timeout');
-    }
+    const client = handOver(x, session, establish, upstream);
     entry.event.verdict = 'tunnel';
     entry.event.status = 200;
     entry.firstByte();
-    tunnels.add(new RawTunnel(tunnels, establish(), upstream, entry, limits.idleMs));
+    tunnels.add(new RawTunnel(tunnels, client, upstream, entry, limits.idleMs));
   } catch (thrown) {
     flow.refuse(x, entry, asRefusal(thrown));
+  }
+}
+
+/** The client's socket, unless something happened while the upstream was dialled: then nobody keeps that connection. */
+function handOver(x: Exchange, session: Session, establish: () => Socket, upstream: Socket): Socket {
+  try {
+    if (x.done) throw new Refusal('request_timeout');
+    requireAlive(session, Date.now());
+    return establish();
+  } catch (thrown) {
+    upstream.destroy();
+    throw thrown;
   }
 }

@@ -91,10 +91,11 @@ export class ProxyListener {
 
   #connect(connection: ServerConnection, x: Exchange, session: Session): void {
     const establish = (): Socket => {
-      this.#outer.delete(connection);
-      if (connection.detach().length > 0) {
+      if (this.#draining) throw new Refusal('shutting_down');
+      if (connection.closing)
         throw new Refusal('malformed_request', { message: 'Bytes before the answer to CONNECT' });
-      }
+      this.#outer.delete(connection);
+      connection.detach();
       x.respond(ESTABLISHED).end([]);
       return connection.socket;
     };
@@ -108,6 +109,7 @@ export class ProxyListener {
       throw new Refusal('malformed_request', {
         message: 'A proxy needs CONNECT, or a full http:// URL with a valid host',
       });
+    this.#rooms.flow.requireNone(found?.[1] ?? '', session);
     const rest = found?.[2] ?? '';
     const originForm = rest.startsWith('/') ? rest : `/${rest}`;
     const channel: Channel = { session, scheme: 'http', ...authority };

@@ -7,7 +7,7 @@ import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 /** What an exchange asks of its connection. */
 export interface ExchangeOwner {
   readonly socket: Socket;
-  /** No other request is wanted on this connection. */
+  /** No other request is wanted on this connection; bytes behind a CONNECT, meant for its tunnel, are none. */
   readonly closing: boolean;
   /** The answer is complete. */
   answered(x: Exchange): void;

@@ -71,7 +71,8 @@ export class ServerConnection implements ExchangeOwner, Valve {
   }
 
   get closing(): boolean {
-    return this.#draining || this.#deaf;
+    const isEarly = this.#held.length > 0 && this.#exchange?.head.method === 'CONNECT';
+    return isEarly || this.#draining || this.#deaf;
   }
 
   /** Gives the socket up, paused, for a tunnel. Returns the bytes received behind the CONNECT's head. */
