@@ -13,7 +13,8 @@ export class Keyring {
   readonly cache: SecretCache;
   readonly #log: Log;
   readonly #patterns = new Map<string, { readonly version: number; readonly patterns: Patterns }>();
-  readonly #asked = new Set<string>();
+  /** Whose first read is over, for good or ill. */
+  readonly #answered = new Set<string>();
 
   constructor(cache: SecretCache, log: Log) {
     this.cache = cache;
@@ -31,10 +32,9 @@ export class Keyring {
       const got = this.cache.get(name);
       if (!(got instanceof Promise)) continue;
       const isNeeded = needed.includes(name);
-      const isNew = !this.#asked.has(name);
+      const isNew = !this.#answered.has(name);
       const settled = isNeeded ? got : got.catch((cause: unknown) => this.#missing(name, isNew, cause));
-      this.#asked.add(name);
-      if (isNeeded || isNew) (pending ??= []).push(settled);
+      if (isNeeded || isNew) (pending ??= []).push(settled.finally(() => this.#answered.add(name)));
     }
     return pending && Promise.all(pending);
   }
