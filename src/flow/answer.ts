@@ -18,8 +18,8 @@ const WHOLE_LIMIT = 256 * 1024;
 
 /** Fields that describe the body's bytes as the upstream sent them; untrue once it is decoded (RFC 9110, section 7.7). */
 const OF_CODED_BODY = new Set(['content-encoding', 'content-md5', 'digest', 'content-digest']);
-/** Would lead the client around the gate, to another port or to QUIC (RFC 7838). */
-const WAY_AROUND = new Set(['alt-svc']);
+/** Would lead the client around the gate, to another port or to QUIC (RFC 7838); what only the gate itself may say. */
+const WITHHELD = new Set(['alt-svc', 'stubgate-reason']);
 
 interface Head {
   readonly status: number;
@@ -53,7 +53,7 @@ export function answer(x: Exchange, reply: Reply, entry: Entry): Promise<void> {
 }
 
 function cleanHead(head: ResponseHead, coded: readonly Coding[], scrubber: Scrubber): Head {
-  const kept = without(endToEnd(head.headers), WAY_AROUND);
+  const kept = without(endToEnd(head.headers), WITHHELD);
   const headers = coded.length > 0 ? without(kept, OF_CODED_BODY) : kept;
   return { status: head.status, reason: scrubber.text(head.reason), headers: scrubber.headers(headers) };
 }
