@@ -164,8 +164,11 @@ export function misread(spelling: Spelling): Spelling[] {
     const bytes = decoded(literal, rounds);
     if (seen.has(bytes.toString('latin1'))) continue;
     seen.add(bytes.toString('latin1'));
-    const heads = new Set([0, ...STRAY_BEFORE.map(stray => swallowedHead(literal, bytes, stray, rounds))]);
-    const tails = new Set([0, ...STRAY_AFTER.map(stray => swallowedTail(literal, bytes, stray, rounds))]);
+    // What was taken away must stand there literally, so only where nothing was decoded.
+    const heads = swallowedHeads(literal).filter(n => literal.subarray(0, n).equals(bytes.subarray(0, n)));
+    const tails = swallowedTails(literal).filter(
+      n => n === 0 || literal.subarray(-n).equals(bytes.subarray(-n)),
+    );
     for (const head of heads) {
       for (const tail of tails) {
         if (bytes.length - head - tail < MIN_PART_BYTES) continue;
@@ -178,24 +181,26 @@ export function misread(spelling: Spelling): Spelling[] {
   return found;
 }
 
-/** How many bytes at the start of `bytes` are lost to a stray before it; 0 also if they do not stand there literally. */
-function swallowedHead(literal: Buffer, bytes: Buffer, stray: string, rounds: readonly string[]): number {
-  const text = decoded(Buffer.concat([Buffer.from(stray), literal]), rounds.length === 0 ? ['%\\&'] : rounds);
-  for (let lost = 0; lost < Math.min(LONGEST_ESCAPE, bytes.length); lost++) {
-    if (!literal.subarray(0, lost).equals(bytes.subarray(0, lost))) return 0;
-    if (text.subarray(-(bytes.length - lost)).equals(bytes.subarray(lost))) return lost;
-  }
-  return 0;
+/** How many bytes at the start of a secret an escape may take that starts before it. */
+function swallowedHeads(secret: Buffer): number[] {
+  const lengths = STRAY_BEFORE.map(stray => {
+    const text = Buffer.concat([Buffer.from(stray), secret]);
+    return Math.max(0, lengthOf(Math.max(0, escapeAt(text, 0, text.length))) - stray.length);
+  });
+  return [...new Set([0, ...lengths])];
 }
 
-function swallowedTail(literal: Buffer, bytes: Buffer, stray: string, rounds: readonly string[]): number {
-  const text = decoded(Buffer.concat([literal, Buffer.from(stray)]), rounds.length === 0 ? ['%\\&'] : rounds);
-  for (let lost = 0; lost < Math.min(LONGEST_ESCAPE, bytes.length); lost++) {
-    if (lost > 0 && !literal.subarray(-lost).equals(bytes.subarray(-lost))) return 0;
-    const kept = bytes.length - lost;
-    if (text.subarray(0, kept).equals(bytes.subarray(0, kept))) return lost;
+/** How many bytes at the end of a secret may be taken for the start of an escape that goes on after it. */
+function swallowedTails(secret: Buffer): number[] {
+  const lengths = new Set([0]);
+  for (const stray of STRAY_AFTER) {
+    const text = Buffer.concat([secret, Buffer.from(stray)]);
+    for (let at = Math.max(0, secret.length - LONGEST_ESCAPE); at < secret.length; at++) {
+      const escape = Math.max(0, escapeAt(text, at, text.length));
+      if (at + lengthOf(escape) > secret.length) lengths.add(secret.length - at);
+    }
   }
-  return 0;
+  return [...lengths];
 }
 
 /** `bytes` after rounds of decoding, each of which reads the escapes with these introducers. */

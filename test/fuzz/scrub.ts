@@ -116,7 +116,12 @@ function difference(expected: Scrubbed, got: Scrubbed): string | null {
 function make(random: Random): Case {
   const secrets = Array.from({ length: 1 + random.below(3) }, () => secret(random));
   if (random.chance(4)) secrets.push(`${secrets[0]}${secret(random)}`);
-  if (random.chance(4)) secrets.push(`${secret(random)}${secrets[0]?.slice(0, 9)}`);
+  if (random.chance(4))
+    secrets.push(
+      `${secret(random)}${Array.from(secrets[0] as string)
+        .slice(0, 9)
+        .join('')}`,
+    );
   const patterns = new Patterns(secrets.map((value, n) => new Secret(`s${n}`, value)));
   const parts: Buffer[] = [];
   let planted = 0;
