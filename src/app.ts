@@ -43,6 +43,8 @@ export interface GateOptions {
   };
   /** Listen here, whatever the configuration says; for a gate embedded in another command. */
   readonly listen?: { readonly host: string; readonly port: number };
+  /** Audit here instead of where the configuration says. */
+  readonly auditFile?: string;
   /** Name resolution; the system's by default. */
   readonly lookup?: Lookup;
 }
@@ -120,8 +122,12 @@ class RunningGate implements Gate {
     this.authority = openAuthority(config.ca);
     this.#stubs = new StubKey(deriveKey(this.authority.key.export({ type: 'pkcs8', format: 'der' })));
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = writeTrust(config, this.authority));
-    this.audit = new AuditLog(config.audit.file);
-    this.#secrets = new SecretCache({ ...compiled, log: options.log });
+    this.audit = new AuditLog(options.auditFile ?? config.audit.file);
+    this.#secrets = new SecretCache({
+      ...compiled,
+      log: options.log,
+      onRead: (vault, done) => this.metrics.fetched(vault, done),
+    });
     this.#flow = new Flow(this.#rooms(compiled));
     const { limits } = config;
     this.#listener = new ProxyListener({

@@ -3,7 +3,10 @@ import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:
 /** Locks that this process holds: its own id in a lock file that is not among them was left by a process before it. */
 const held = new Set<string>();
 
-/** Takes `<file>.lock`, which names its holder. Returns what gives it back. Throws if a living process holds it. */
+/** Another living process writes the file. */
+export class AuditLocked extends Error {}
+
+/** Takes `<file>.lock`, which names its holder. Returns what gives it back. Throws AuditLocked if a living process holds it. */
 export function lock(file: string): () => void {
   const path = `${file}.lock`;
   const mine = identify(process.pid);
@@ -57,7 +60,7 @@ function refuseIfAlive(file: string, path: string): void {
   const pid = Number.parseInt(holder, 10);
   const alive = pid === process.pid ? held.has(path) : pid > 0 && holder === identify(pid);
   if (alive) {
-    throw new Error(
+    throw new AuditLocked(
       `process ${pid} writes this audit file already (${path}); give each gate an audit file of its own`,
     );
   }

@@ -4,6 +4,8 @@ import type { Command } from 'commander';
 import { inheritableEnvironment } from '../admin/environment.ts';
 import { writeTrustFiles } from '../admin/trust.ts';
 import { type SessionAnswer, sessionAnswer } from '../admin/wiring.ts';
+import type { Gate, GateOptions, startGate } from '../app.ts';
+import { AuditLocked } from '../audit/lock.ts';
 import type { Usage } from '../audit/metrics.ts';
 import { printable } from '../audit/printable.ts';
 import { compileConfig } from '../config/compile.ts';
@@ -108,7 +110,7 @@ async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: 
   if (ttl !== undefined && ttlMs === undefined)
     throw new UsageError(`--ttl ${ttl}: write a duration such as 30m`);
   const demo = namesDemo(config) ? await startDemo(config) : undefined;
-  const gate = await startGate({
+  const gate = await startEmbedded(startGate, {
     configFile: config.file,
     log: createLog(process.stderr, 'warn'),
     listen: { host: '127.0.0.1', port: 0 },
@@ -129,6 +131,18 @@ async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: 
       demo?.close();
     },
   };
+}
+
+/** Two of them may run at once: the second one writes an audit file of its own. */
+async function startEmbedded(start: typeof startGate, options: GateOptions): Promise<Gate> {
+  try {
+    return await start(options);
+  } catch (error) {
+    if (!(error instanceof AuditLocked)) throw error;
+    const auditFile = `${loadConfig(options.configFile).audit.file}.${process.pid}`;
+    options.log.warn('another gate writes the audit file; this one is audited apart', { audit: auditFile });
+    return start({ ...options, auditFile });
+  }
 }
 
 const FORWARDED = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;

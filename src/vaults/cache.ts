@@ -28,6 +28,8 @@ export interface SecretSources {
 export interface SecretCacheOptions extends SecretSources {
   readonly now?: () => number;
   readonly log?: Log;
+  /** Told of every read: the vault, and whether it gave a secret. */
+  readonly onRead?: (vault: string, done: boolean) => void;
   /** Of one read; 10 s. */
   readonly timeoutMs?: number;
 }
@@ -51,12 +53,14 @@ export class SecretCache {
   readonly #entries = new Map<string, Entry>();
   readonly #now: () => number;
   readonly #log: Log | undefined;
+  readonly #onRead: (vault: string, done: boolean) => void;
   readonly #timeoutMs: number;
   #version = 0;
 
   constructor(options: SecretCacheOptions) {
     this.#now = options.now ?? Date.now;
     this.#log = options.log;
+    this.#onRead = options.onRead ?? (() => {});
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.reconfigure(options);
   }
@@ -136,9 +140,16 @@ export class SecretCache {
   /** The read that is under way, or a new one. No caller's abort ends it: others may wait for it too. */
   #fetch(name: string, entry: Entry): Promise<Secret> {
     if (entry.inFlight) return entry.inFlight;
+    const vault = entry.source?.ref.vault ?? '';
     const fetched: Promise<Secret> = this.#read(name, entry).then(
-      secret => this.#accept(entry, this.#settle(entry, fetched), secret),
-      (error: unknown) => this.#fail(name, entry, this.#settle(entry, fetched), error),
+      secret => {
+        this.#onRead(vault, true);
+        return this.#accept(entry, this.#settle(entry, fetched), secret);
+      },
+      (error: unknown) => {
+        this.#onRead(vault, false);
+        return this.#fail(name, entry, this.#settle(entry, fetched), error);
+      },
     );
     // Every caller may be gone by the time it fails.
     fetched.catch(() => {});
