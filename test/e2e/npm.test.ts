@@ -66,5 +66,5 @@ test('shows the refusal of a package that no rule allows', async () => {
   expect(ran.code).not.toBe(0);
   expect(ran.stderr).toContain('403');
   const [line] = await gate.audit(1);
-  expect(line).toMatchObject({ verdict: 'deny', host: HOST, status: 403 });
+  expect(line).toMatchObject({ verdict: 'deny', reason: 'no_rule', path: '/left-pad', status: 403 });
 });
