@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { writeTrustFiles } from '../../src/admin/trust.ts';
 import { type SessionAnswer, sessionAnswer } from '../../src/admin/wiring.ts';
@@ -98,6 +98,8 @@ export interface LocalGate extends TestGate {
   readonly gate: Gate;
   readonly files: GateFiles;
   readonly log: Log;
+  /** Changes the configuration file and has it read at once. */
+  rewrite(change: (text: string) => string): void;
 }
 
 /** A gate in this process. `lookup`: a table of names of the test's own. */
@@ -114,6 +116,10 @@ export async function startTestGate(
     gate,
     files,
     log,
+    rewrite: change => {
+      writeFileSync(files.configFile, change(readFileSync(files.configFile, 'utf8')));
+      gate.reload();
+    },
     proxyPort: port,
     ca: gate.authority.rootPem,
     caFile: gate.caFile,

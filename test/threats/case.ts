@@ -43,10 +43,12 @@ export interface Case extends ExpectedReply {
   more?: readonly ExpectedReply[];
   /** The method that each reply answers; GET. */
   methods?: readonly string[];
-  /** Every byte that the upstream receives; absent: nothing, not even a connection, nor a look-up of a name. */
+  /** Every byte that the upstream receives; absent: nothing, not even a connection. */
   upstream?: Text;
   /** What the audit line says besides status, reason and verdict. */
   audit?: Partial<AuditEvent>;
+  /** Names that the gate looks up; none by default. */
+  lookups?: readonly string[];
   /** Audit lines, in order of the replies; default one for each. */
   lines?: number;
 }
@@ -142,6 +144,7 @@ export async function play(scene: Scene, c: Case): Promise<void> {
     lines: c.lines ?? expected.length,
     ...(c.upstream !== undefined && { upstream: c.upstream }),
     ...(c.audit && { audit: c.audit }),
+    ...(c.lookups && { lookups: c.lookups }),
   });
   // Whatever the gate still had to say has come by now.
   if (!c.cut) expect(peer.rest.toString('latin1')).toBe('');
@@ -207,6 +210,8 @@ export interface Around {
   lines: number;
   upstream?: Text;
   audit?: Partial<AuditEvent>;
+  /** Names that the gate looks up; none by default. */
+  lookups?: readonly string[];
 }
 
 /** What the upstream received, the audit, the logs, and that the gate goes on serving. */
@@ -217,8 +222,8 @@ export async function checkAround(scene: Scene, start: Before, around: Around): 
   expect(sent).toBe(fill(scene, upstream ?? '').toString('latin1'));
   if (upstream === undefined) {
     expect(scene.upstream.openedSince(start.upstream) + scene.plain.openedSince(start.plain)).toBe(0);
-    expect(scene.lookups.slice(start.lookups)).toEqual([]);
   }
+  expect(scene.lookups.slice(start.lookups)).toEqual(around.lookups ?? []);
   for (const [i, [{ status, reason = null }, reply]] of replies.slice(0, lines).entries()) {
     const event = events[i] as AuditEvent;
     expect(event).toMatchObject({ status, reason });

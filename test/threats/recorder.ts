@@ -28,25 +28,21 @@ export interface Recorder extends RawUpstream {
 }
 
 export async function startRecorder(options: RawOptions): Promise<Recorder> {
-  const state = { answer: OK as Answer };
   const raw = await startRaw(options, async peer => {
     for (;;) {
       const request = await readRequest(peer);
-      await give(peer, request, request.startsWith('GET /good ') ? OK : state.answer);
+      await give(peer, request, request.startsWith('GET /good ') ? OK : recorder.answer);
     }
   });
-  return Object.assign(Object.create(raw) as RawUpstream, {
-    get answer(): Answer {
-      return state.answer;
-    },
-    set answer(answer: Answer) {
-      state.answer = answer;
-    },
+  const recorder: Recorder = {
+    ...raw,
+    answer: OK,
     mark: () => new Map(raw.connections.map(peer => [peer, peer.received.length])),
-    since: (mark: Mark) =>
+    since: mark =>
       raw.connections.map(peer => peer.received.subarray(mark.get(peer) ?? 0).toString('latin1')).join(''),
-    openedSince: (mark: Mark) => raw.connections.length - mark.size,
-  });
+    openedSince: mark => raw.connections.length - mark.size,
+  };
+  return recorder;
 }
 
 async function give(peer: Peer, request: string, answer: Answer): Promise<void> {

@@ -1,6 +1,7 @@
 import { canary } from '../support/canary.ts';
 import { type LocalGate, startTestGate, type TestSession } from '../support/gate.ts';
-import type { CredentialSetup, GateSetup } from '../support/setup.ts';
+import { testCa } from '../support/pki.ts';
+import type { GateSetup } from '../support/setup.ts';
 import { type Recorder, startRecorder } from './recorder.ts';
 
 /** One credential, and each host with a rule of its own; the rest of `*.test` is denied. */
@@ -50,28 +51,41 @@ export interface Scene {
 }
 
 export interface SceneOptions {
-  /** More rules, asked before ours. */
-  rules?: GateSetup['rules'];
+  /** More rules, asked before ours; `port` is the upstream's. */
+  rules?: (port: number) => GateSetup['rules'];
+  /** More top-level keys. */
   config?: GateSetup['config'];
-  credential?: Partial<CredentialSetup>;
+  /** More keys of the section `upstream`. */
+  upstream?: Readonly<Record<string, unknown>>;
+  credentials?: GateSetup['credentials'];
+  /** Host → where it is, besides the scene's own. */
+  resolve?: Readonly<Record<string, string>>;
 }
 
 /** A running gate in front of recording upstreams. */
 export async function openScene(options: SceneOptions = {}): Promise<Scene> {
-  const secret = options.credential?.secret ?? canary('key-');
+  const secret = canary('key-');
   const upstream = await startRecorder({ hosts: HOSTS });
   const plain = await startRecorder({});
   const lookups: string[] = [];
   const names = new Map<string, readonly string[]>();
+  const { rules, config, credentials, resolve } = options;
   const gate = await startTestGate(
     {
-      credentials: { api: { secret, env: 'API_KEY', ...options.credential } },
-      rules: [...(options.rules ?? []), ...RULES],
-      upstreams: {
-        ...Object.fromEntries(HOSTS.map(host => [host, upstream])),
-        'plain.test': plain,
+      credentials: { api: { secret, env: 'API_KEY' }, ...credentials },
+      rules: [...(rules?.(upstream.port) ?? []), ...RULES],
+      config: {
+        upstream: {
+          ca_file: (await testCa()).file,
+          resolve: {
+            ...Object.fromEntries(HOSTS.map(host => [host, upstream.address])),
+            'plain.test': plain.address,
+            ...resolve,
+          },
+          ...options.upstream,
+        },
+        ...config,
       },
-      ...(options.config && { config: options.config }),
     },
     {
       lookup: async host => {

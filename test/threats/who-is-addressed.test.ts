@@ -6,7 +6,7 @@ import { openScene, type Scene } from './scene.ts';
 let scene: Scene;
 beforeAll(async () => {
   // A rule for any host, so that an address is not refused for the want of one.
-  scene = await openScene({ rules: [{ name: 'any-8080', hosts: ['*'], ports: [8080] }] });
+  scene = await openScene({ rules: () => [{ name: 'any-8080', hosts: ['*'], ports: [8080] }] });
 });
 afterAll(() => scene.close());
 
