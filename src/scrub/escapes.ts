@@ -78,6 +78,27 @@ export function leadByte(escape: number): number {
   return code < 0x10000 ? 0xe0 | (code >> 12) : 0xf0 | (code >> 18);
 }
 
+/** Byte → bits of the introducers that an escape may have before it. */
+const FOLLOWS = new Uint8Array(256);
+const BIT: Readonly<Record<number, number>> = { [PERCENT]: 1, [BACKSLASH]: 2, [AMPERSAND]: 4 };
+for (const c of Buffer.from('0123456789abcdefABCDEFu')) FOLLOWS[c] = 1;
+for (let c = 0; c < 256; c++)
+  if (SHORT[c] !== 0 || c === LOWER_U || c === LOWER_X) FOLLOWS[c] = (FOLLOWS[c] as number) | 2;
+for (let c = 0; c < 128; c++)
+  if (/[A-Za-z#]/.test(String.fromCharCode(c))) FOLLOWS[c] = (FOLLOWS[c] as number) | 4;
+// What follows may be written in an escape, too.
+for (const c of [PERCENT, AMPERSAND, BACKSLASH]) FOLLOWS[c] = 7;
+
+/** What an escape for a byte is worth: nothing, to be decoded, or to be decoded if another escape may start there. */
+export const [NOTHING, ALWAYS, IF_INTRODUCING] = [0, 1, 2];
+
+/** Whether the escape that ends before text[after] is to be decoded, by what an escape for each byte is worth. */
+export function matters(escape: number, worth: Uint8Array, text: Buffer, after: number, to: number): boolean {
+  const byte = leadByte(escape);
+  if (worth[byte] !== IF_INTRODUCING || after >= to) return worth[byte] !== NOTHING;
+  return ((FOLLOWS[text[after] as number] as number) & (BIT[byte] as number)) !== 0;
+}
+
 /** Writes what the escape stands for, as UTF-8, at `into[at]`; returns the number of bytes, fewer than the escape has. */
 export function writeDecoded(escape: number, into: Buffer, at: number): number {
   const code = (escape & ~BYTE) >> 4;

@@ -1,5 +1,5 @@
 import type { Secret } from '../secret.ts';
-import { LONGEST_ESCAPE, WRITES_ESCAPES } from './escapes.ts';
+import { IF_INTRODUCING, INTRODUCES, LONGEST_ESCAPE, WRITES_ESCAPES } from './escapes.ts';
 import { Seeker } from './seeker.ts';
 import { type Match, Matcher } from './matcher.ts';
 import { misread, type Spelling, spellings } from './spelling.ts';
@@ -47,9 +47,12 @@ export class Patterns {
     this.#viewDiffers = inView.length !== plain.length;
     this.#inView = this.#viewDiffers ? new Matcher(inView) : this.#plain;
     this.#reach = this.#inView.longest + LONGEST_ESCAPE;
-    const matters = this.#inView.alphabet.map((used, byte) => used | (WRITES_ESCAPES[byte] as number));
-    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(matters));
-    this.#views = Array.from({ length: ROUNDS }, () => new View(matters, this.#reach));
+    const { alphabet } = this.#inView;
+    const worth = alphabet.map((used, c) =>
+      used || INTRODUCES[c] !== 1 ? used | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
+    );
+    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(worth));
+    this.#views = Array.from({ length: ROUNDS }, () => new View(worth, this.#reach));
   }
 
   /** The first secret in `bytes`, in any spelling. */
@@ -92,7 +95,7 @@ export class Patterns {
   /** Searches what the escapes in text[from, to) stand for. */
   #decoded(level: number, text: Buffer, from: number, to: number, final: boolean): number {
     const view = this.#views[level] as View;
-    const seeker = (this.#seekers[level] as Seeker).over(text, from, to, final);
+    const seeker = (this.#seekers[level] as Seeker).over(text, from, to, final, level === 0);
     let hold = to;
     let decoded = from;
     for (let p = seeker.next(from); p < to; p = seeker.next(view.end)) {

@@ -4,8 +4,9 @@ import {
   escapeAt,
   INCOMPLETE,
   INTRODUCES,
-  leadByte,
   lengthOf,
+  matters,
+  NOTHING,
   PERCENT,
   SHORT,
 } from './escapes.ts';
@@ -13,29 +14,37 @@ import {
 /** Below so many bytes to the next one, a loop is cheaper than a call of indexOf. */
 const NEAR = 24;
 
+/** In a text of fewer bytes, too. */
+const WORTH_JUMPING = 64;
+
 /** The escapes of a text that matter, from left to right. */
 export class Seeker {
   /** Where the last escape that does not matter ends: nothing to be found reaches across. */
   clean = 0;
-  /** Byte → 1 if an escape for it matters. */
-  readonly #matters: Uint8Array;
+  /** Byte → what an escape for it is worth. */
+  readonly #worth: Uint8Array;
   #text: Buffer = Buffer.alloc(0);
   #to = 0;
   #final = true;
+  /** Up to here escapes are close to each other, and a loop finds them faster than indexOf. */
+  #denseUntil = 0;
   // The next of each character that an escape may start with; -1: not looked for yet.
   #percent = -1;
   #backslash = -1;
   #ampersand = -1;
 
-  constructor(matters: Uint8Array) {
-    this.#matters = matters;
+  constructor(worth: Uint8Array) {
+    this.#worth = worth;
   }
 
-  over(text: Buffer, from: number, to: number, final: boolean): this {
-    this.#text = to === text.length ? text : text.subarray(0, to);
+  /** `jumps`: the escapes may be far from each other. */
+  over(text: Buffer, from: number, to: number, final: boolean, jumps: boolean): this {
+    const isLong = jumps && to - from >= WORTH_JUMPING;
+    this.#text = isLong && to < text.length ? text.subarray(0, to) : text;
     this.#to = to;
     this.#final = final;
     this.clean = from;
+    this.#denseUntil = isLong ? from : to;
     this.#percent = this.#backslash = this.#ampersand = -1;
     return this;
   }
@@ -46,14 +55,15 @@ export class Seeker {
     const to = this.#to;
     let p = from;
     for (;;) {
-      p = this.#skim(p);
-      if (p < to && INTRODUCES[text[p] as number] === 0) p = this.#jump(p);
+      p = p < this.#denseUntil ? this.#skim(p) : this.#jump(p);
       if (p >= to) return to;
       const escape = escapeAt(text, p, to);
       if (escape > 0) {
-        if (this.#matters[leadByte(escape)] === 1) return p;
-        p += lengthOf(escape);
+        const after = p + lengthOf(escape);
+        if (matters(escape, this.#worth, text, after, to)) return p;
+        p = after;
         this.clean = p;
+        if (this.#denseUntil < to) this.#denseUntil = p + NEAR;
       } else if (escape === INCOMPLETE && !this.#final) {
         return p;
       } else {
@@ -62,39 +72,44 @@ export class Seeker {
     }
   }
 
-  /** Passes escapes of a backslash and a letter that do not matter, up to anything else, or to a stretch without any. */
+  /** Passes escapes of a backslash and a letter that do not matter, as long as they are dense, up to anything else. */
   #skim(from: number): number {
     const text = this.#text;
     const introducers = INTRODUCES;
     const short = SHORT;
-    const matters = this.#matters;
+    const worth = this.#worth;
     const last = this.#to - 1;
     let p = from;
-    let near = from + NEAR;
+    let denseUntil = this.#denseUntil;
     let clean = this.clean;
-    while (p < near && p < last) {
+    while (p < last) {
       const c = text[p] as number;
       if (introducers[c] === 0) {
-        p++;
+        if (++p > denseUntil) break;
         continue;
       }
       const code = c === BACKSLASH ? (short[text[p + 1] as number] as number) : 0;
-      if (code === 0 || matters[code] === 1) break;
+      if (code === 0 || worth[code] !== NOTHING) break;
       p += 2;
       clean = p;
-      near = p + NEAR;
+      if (denseUntil <= last) denseUntil = p + NEAR;
     }
+    this.#denseUntil = denseUntil;
     this.clean = clean;
-    return p;
+    return p > denseUntil ? this.#jump(p) : p;
   }
 
   #jump(from: number): number {
     const text = this.#text;
-    if (this.#percent < from) this.#percent = found(text.indexOf(PERCENT, from), this.#to);
-    if (this.#backslash < from) this.#backslash = found(text.indexOf(BACKSLASH, from), this.#to);
-    if (this.#ampersand < from) this.#ampersand = found(text.indexOf(AMPERSAND, from), this.#to);
-    return Math.min(this.#percent, this.#backslash, this.#ampersand);
+    const to = this.#to;
+    if (this.#percent < from) this.#percent = orElse(text.indexOf(PERCENT, from), to);
+    if (this.#backslash < from) this.#backslash = orElse(text.indexOf(BACKSLASH, from), to);
+    if (this.#ampersand < from) this.#ampersand = orElse(text.indexOf(AMPERSAND, from), to);
+    const next = this.#percent < this.#backslash ? this.#percent : this.#backslash;
+    const at = next < this.#ampersand ? next : this.#ampersand;
+    if (at - from < NEAR) this.#denseUntil = at + NEAR;
+    return at;
   }
 }
 
-const found = (at: number, otherwise: number): number => (at < 0 ? otherwise : at);
+const orElse = (at: number, otherwise: number): number => (at < 0 ? otherwise : at);

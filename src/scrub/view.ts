@@ -1,10 +1,11 @@
 import {
+  ALWAYS,
   BACKSLASH,
   escapeAt,
   INCOMPLETE,
   INTRODUCES,
-  leadByte,
   lengthOf,
+  matters,
   SHORT,
   writeDecoded,
 } from './escapes.ts';
@@ -29,15 +30,15 @@ export class View {
   #sources = new Int32Array(1);
   #widths = new Uint8Array(1);
   #marks = 0;
-  readonly #matters: Uint8Array;
+  readonly #worth: Uint8Array;
   readonly #reach: number;
   // Where `show` is: in the source, and where it would stop there.
   #at = 0;
   #stop = 0;
 
-  /** `matters`: byte → 1 if an escape for it is to be decoded. */
-  constructor(matters: Uint8Array, reach: number) {
-    this.#matters = matters;
+  /** `worth`: byte → what an escape for it is worth. */
+  constructor(worth: Uint8Array, reach: number) {
+    this.#worth = worth;
     this.#reach = reach;
   }
 
@@ -57,7 +58,9 @@ export class View {
     while (this.#copy(source, to)) {
       const escape = escapeAt(source, this.#at, to);
       this.unfinished = escape === INCOMPLETE && !final;
-      if (this.unfinished || (escape > 0 && this.#matters[leadByte(escape)] === 0)) break;
+      if (this.unfinished) break;
+      const after = this.#at + lengthOf(escape);
+      if (escape > 0 && !matters(escape, this.#worth, source, after, to)) break;
       if (escape > 0) this.#decode(escape, to);
       else this.#keep(source[this.#at] as number);
     }
@@ -76,7 +79,7 @@ export class View {
     const widths = this.#widths;
     const introducers = INTRODUCES;
     const short = SHORT;
-    const matters = this.#matters;
+    const worth = this.#worth;
     const reach = this.#reach;
     let at = this.#at;
     let v = this.length;
@@ -87,7 +90,7 @@ export class View {
       let c = source[at] as number;
       if (introducers[c] !== 0) {
         c = c === BACKSLASH && at + 1 < to ? (short[source[at + 1] as number] as number) : 0;
-        if (c === 0 || matters[c] === 0) break;
+        if (c === 0 || worth[c] !== ALWAYS) break;
         introduces ||= c === BACKSLASH;
         at += 2;
         stop = at + reach < to ? at + reach : to;

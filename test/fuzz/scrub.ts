@@ -1,6 +1,6 @@
 import { Patterns } from '../../src/scrub/index.ts';
 import { Secret } from '../../src/secret.ts';
-import { bytewise, type Scrubbed, streamed, whole } from '../scrub/stages.ts';
+import { bytewise, type Scrubbed, STUB, streamed, whole } from '../scrub/stages.ts';
 import { unicodeAll, WRITERS } from '../scrub/writers.ts';
 import { Random } from './random.ts';
 
@@ -92,7 +92,8 @@ export function run(deadlineMs: number): Promise<{ executions: number; findings:
 function fault({ patterns, body, planted }: Case, random: Random): string | null {
   const expected = whole(patterns, body);
   if (planted > 0 && expected.hits === 0) return 'not found';
-  const left = patterns.find(Buffer.from(expected.text, 'latin1'));
+  // A stub and what stands beside it may happen to spell another secret.
+  const left = patterns.find(Buffer.from(expected.text.replaceAll(STUB, '\x01'), 'latin1'));
   if (left) return `left in the output at ${left.at}: ${JSON.stringify(expected.text)}`;
   for (const pieces of [
     bytewise(body),
