@@ -14,6 +14,14 @@ import type { Exchange } from './wire/server.ts';
 /** Somebody tries to carry a secret out, or believes to. */
 const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in_request']);
 
+/** Refusals that say nothing of what the request holds. */
+const ORDINARY: ReadonlySet<Reason> = new Set([
+  'no_rule',
+  'rule_denies',
+  'stub_missing',
+  'foreign_credential',
+]);
+
 /** A request's way. Order is the security property: policy before secret, scrub before client. */
 export class Flow {
   rooms: Rooms;
@@ -46,7 +54,7 @@ export class Flow {
       await answer(x, reply, entry);
     } catch (thrown) {
       if (thrown instanceof ClientLeft) this.#leave(x, entry);
-      else this.refuse(x, entry, asRefusal(thrown));
+      else this.refuse(x, entry, this.#gravest(x, channel.session, asRefusal(thrown)));
     }
   }
 
@@ -62,11 +70,19 @@ export class Flow {
     if (this.#holdsSecret(text, profile)) throw new Refusal('secret_in_request');
   }
 
-  #holdsSecret(text: string, profile: string): boolean {
+  /** A real secret in a request that is refused anyway is what its operator must hear of. */
+  #gravest(x: Exchange, { profile }: Session, refusal: Refusal): Refusal {
+    if (!ORDINARY.has(refusal.code) || !this.#holdsSecret(x.head.bytes, profile)) return refusal;
+    return new Refusal('secret_in_request');
+  }
+
+  #holdsSecret(text: string | Buffer, profile: string): boolean {
     const found = this.rooms.profiles.get(profile);
     return (
       found !== undefined &&
-      this.rooms.keyring.patterns(found).find(Buffer.from(text, 'latin1')) !== undefined
+      this.rooms.keyring
+        .patterns(found)
+        .find(typeof text === 'string' ? Buffer.from(text, 'latin1') : text) !== undefined
     );
   }
 
