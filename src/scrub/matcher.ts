@@ -33,7 +33,8 @@ export class Matcher {
   readonly longestBefore: number = 0;
   /** Byte → 1 if a spelling, or a character that it shares, may be written with it. */
   readonly alphabet = new Uint8Array(256);
-  readonly #window: number;
+  /** Bytes of the shortest one, as far as windows go. */
+  readonly shortest: number;
   readonly #shift: Uint8Array;
   /** Hash of a window's last bytes → index of the group of spellings that may stand there. */
   readonly #group: Uint16Array;
@@ -45,8 +46,8 @@ export class Matcher {
   readonly #leads = new Uint8Array(256);
 
   constructor(spellings: readonly Spelling[]) {
-    this.#window = Math.min(255, ...spellings.map(s => s.bytes.length));
-    this.#shift = new Uint8Array(HASH_MASK + 1).fill(this.#window - BLOCK + 1);
+    this.shortest = Math.min(255, ...spellings.map(s => s.bytes.length));
+    this.#shift = new Uint8Array(HASH_MASK + 1).fill(this.shortest - BLOCK + 1);
     this.#group = new Uint16Array(HASH_MASK + 1);
     for (const spelling of spellings) {
       this.longest = Math.max(this.longest, spelling.bytes.length + 2);
@@ -57,8 +58,8 @@ export class Matcher {
 
   #add(spelling: Spelling): void {
     const variants = Array.from(spelling.bytes, byte => unfolded(spelling.fold, byte));
-    for (let end = BLOCK - 1; end < this.#window; end++) {
-      const distance = this.#window - 1 - end;
+    for (let end = BLOCK - 1; end < this.shortest; end++) {
+      const distance = this.shortest - 1 - end;
       for (const a of variants[end - 2] ?? []) {
         for (const b of variants[end - 1] ?? []) {
           for (const c of variants[end] ?? []) this.#block(hash(a, b, c), distance, spelling);
@@ -87,7 +88,7 @@ export class Matcher {
   /** Adds every match in text[from, to) to `found`, by the place where its window ends. */
   search(text: Buffer, from: number, to: number, found: Match[]): void {
     const shift = this.#shift;
-    const before = this.#window - 1;
+    const before = this.shortest - 1;
     let i = from + before;
     while (i < to) {
       const h =

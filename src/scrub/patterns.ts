@@ -1,5 +1,5 @@
 import type { Secret } from '../secret.ts';
-import { IF_INTRODUCING, INTRODUCES, LONGEST_ESCAPE, WRITES_ESCAPES } from './escapes.ts';
+import { IF_INTRODUCING, INTRODUCES, LONGEST_ESCAPE, NOTHING, WRITES_ESCAPES } from './escapes.ts';
 import { Seeker } from './seeker.ts';
 import { type Match, Matcher } from './matcher.ts';
 import { misread, type Spelling, spellings } from './spelling.ts';
@@ -33,6 +33,8 @@ export class Patterns {
   /** An escape further away than so many bytes cannot be part of the same match. */
   readonly #reach: number;
   // Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to, where seeker n says.
+  /** Byte → what an escape for it is worth. */
+  readonly #worth: Uint8Array;
   readonly #seekers: readonly Seeker[];
   readonly #views: readonly View[];
   /** Whether view n shows its source up to where that ends for now. */
@@ -48,11 +50,11 @@ export class Patterns {
     this.#inView = this.#viewDiffers ? new Matcher(inView) : this.#plain;
     this.#reach = this.#inView.longest + LONGEST_ESCAPE;
     const { alphabet } = this.#inView;
-    const worth = alphabet.map((used, c) =>
+    this.#worth = alphabet.map((used, c) =>
       used || INTRODUCES[c] !== 1 ? used | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
     );
-    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(worth));
-    this.#views = Array.from({ length: ROUNDS }, () => new View(worth, this.#reach));
+    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth));
+    this.#views = Array.from({ length: ROUNDS }, () => new View(this.#worth, this.#reach));
   }
 
   /** The first secret in `bytes`, in any spelling. */
@@ -99,19 +101,27 @@ export class Patterns {
     let hold = to;
     let decoded = from;
     for (let p = seeker.next(from); p < to; p = seeker.next(view.end)) {
-      view.show(text, Math.max(decoded, seeker.clean, p - this.#reach), to, final);
+      view.show(text, this.#runStart(text, p, Math.max(decoded, seeker.clean, p - this.#reach)), to, final);
       const isOpen = !final && (view.unfinished || view.end === to);
       this.#open[level] = isOpen;
+      decoded = view.lastEscapeEnd;
+      if (!isOpen && view.length < this.#inView.shortest) continue;
       const first = found.length;
       const held = this.#level(level + 1, view.bytes, 0, view.length, !isOpen);
       if (found.length > first) mapBack(view, text, first, level === 0);
       if (isOpen) hold = view.sourceStart(held);
-      decoded = view.lastEscapeEnd;
       if (view.unfinished) break;
     }
     // What is unfinished may have begun in the escape before it.
     const follows = !final && (hold < to || Math.max(decoded, seeker.clean) === to);
     return follows ? hold - this.#inView.longestBefore : hold;
+  }
+
+  /** Where the bytes before `p` start that may be part of a match. */
+  #runStart(text: Buffer, p: number, from: number): number {
+    let start = p;
+    while (start > from && this.#worth[text[start - 1] as number] !== NOTHING) start--;
+    return start;
   }
 
   /** Where the outermost source of what stands at `p` starts: decoding from there on reads the same. */

@@ -6,6 +6,7 @@ import {
   INTRODUCES,
   lengthOf,
   matters,
+  NOTHING,
   SHORT,
   writeDecoded,
 } from './escapes.ts';
@@ -31,6 +32,8 @@ export class View {
   #widths = new Uint8Array(1);
   #marks = 0;
   readonly #worth: Uint8Array;
+  /** Byte → 1 if it is not simply copied: an escape may start there, or nothing is found that has it. */
+  readonly #special: Uint8Array;
   readonly #reach: number;
   // Where `show` is: in the source, and where it would stop there.
   #at = 0;
@@ -39,12 +42,13 @@ export class View {
   /** `worth`: byte → what an escape for it is worth. */
   constructor(worth: Uint8Array, reach: number) {
     this.#worth = worth;
+    this.#special = worth.map((value, c) => (value === NOTHING ? 1 : (INTRODUCES[c] as number)));
     this.#reach = reach;
   }
 
   /**
-   * Shows source[start, to), or less: it stops once `reach` bytes after an escape hold no other, before an escape that
-   * does not matter, and before one that is unfinished at `to`, unless the text is known to end there.
+   * Shows source[start, to), or less: it stops once `reach` bytes after an escape hold no other, before anything that
+   * cannot be part of a match, and before an escape that is unfinished at `to`, unless the text is known to end there.
    */
   show(source: Buffer, start: number, to: number, final: boolean): void {
     this.#reserve(to - start);
@@ -77,7 +81,7 @@ export class View {
     const ends = this.#ends;
     const sources = this.#sources;
     const widths = this.#widths;
-    const introducers = INTRODUCES;
+    const special = this.#special;
     const short = SHORT;
     const worth = this.#worth;
     const reach = this.#reach;
@@ -88,7 +92,8 @@ export class View {
     let introduces = this.introduces;
     while (at < stop) {
       let c = source[at] as number;
-      if (introducers[c] !== 0) {
+      if (special[c] !== 0) {
+        if (worth[c] === NOTHING) stop = at;
         c = c === BACKSLASH && at + 1 < to ? (short[source[at + 1] as number] as number) : 0;
         if (c === 0 || worth[c] !== ALWAYS) break;
         introduces ||= c === BACKSLASH;
