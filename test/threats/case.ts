@@ -38,13 +38,15 @@ export interface Case extends ExpectedReply {
   send: Text;
   /** Offsets at which `send` is cut into packets. */
   splits?: readonly number[];
-  answer?: Answer | ((scene: Scene) => Answer);
+  answer?: Answer;
+  /** The same, made of what only the scene knows. */
+  answers?: (scene: Scene) => Answer;
   /** Replies behind the first one. */
   more?: readonly ExpectedReply[];
   /** The method that each reply answers; GET. */
   methods?: readonly string[];
-  /** Every byte that the upstream receives; absent: nothing, not even a connection. */
-  upstream?: Text;
+  /** Every byte that the upstream receives; absent: nothing, not even a connection. A pattern: for what is cut. */
+  upstream?: Text | RegExp;
   /** What the audit line says besides status, reason and verdict. */
   audit?: Partial<AuditEvent>;
   /** Names that the gate looks up; none by default. */
@@ -123,11 +125,7 @@ async function wrapAs(peer: Peer, sni: string | null): Promise<Peer> {
 /** Plays one case against the running gate and checks everything that anybody saw of it. */
 export async function play(scene: Scene, c: Case): Promise<void> {
   const start = before(scene);
-  const { answer = OK } = c;
-  scene.upstream.answer =
-    typeof answer === 'function' && answer.length === 1
-      ? (answer as (s: Scene) => Answer)(scene)
-      : (answer as Answer);
+  scene.upstream.answer = c.answers?.(scene) ?? c.answer ?? OK;
   scene.plain.answer = scene.upstream.answer;
   const peer = await open(scene, c);
   await peer.sendSplit(fill(scene, c.send), c.splits ?? []);
@@ -208,7 +206,7 @@ export interface Around {
   received: readonly (Peer | Buffer)[];
   replies?: readonly (readonly [ExpectedReply, Reply])[];
   lines: number;
-  upstream?: Text;
+  upstream?: Text | RegExp;
   audit?: Partial<AuditEvent>;
   /** Names that the gate looks up; none by default. */
   lookups?: readonly string[];
@@ -219,7 +217,8 @@ export async function checkAround(scene: Scene, start: Before, around: Around): 
   const { received, replies = [], lines, upstream, audit = {} } = around;
   const events = (await scene.gate.audit(start.audit + lines)).slice(start.audit);
   const sent = scene.upstream.since(start.upstream) + scene.plain.since(start.plain);
-  expect(sent).toBe(fill(scene, upstream ?? '').toString('latin1'));
+  if (upstream instanceof RegExp) expect(sent).toMatch(upstream);
+  else expect(sent).toBe(fill(scene, upstream ?? '').toString('latin1'));
   if (upstream === undefined) {
     expect(scene.upstream.openedSince(start.upstream) + scene.plain.openedSince(start.plain)).toBe(0);
   }

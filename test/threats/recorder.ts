@@ -14,21 +14,26 @@ export type Answer =
 export const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 /** What an upstream had received at some moment. */
-type Mark = ReadonlyMap<Peer, number>;
+interface Mark {
+  readonly chunks: number;
+  readonly connections: number;
+}
 
 /** An upstream that keeps every byte and answers each request as the case under test wants it to. */
 export interface Recorder extends RawUpstream {
   /** To every request but those for /good. */
   answer: Answer;
   mark(): Mark;
-  /** Every byte received since then, connection by connection. */
+  /** Every byte received since then, in order of arrival. */
   since(mark: Mark): string;
   /** Connections opened since then. */
   openedSince(mark: Mark): number;
 }
 
 export async function startRecorder(options: RawOptions): Promise<Recorder> {
+  const chunks: Buffer[] = [];
   const raw = await startRaw(options, async peer => {
+    peer.socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     for (;;) {
       const request = await readRequest(peer);
       await give(peer, request, request.startsWith('GET /good ') ? OK : recorder.answer);
@@ -37,10 +42,9 @@ export async function startRecorder(options: RawOptions): Promise<Recorder> {
   const recorder: Recorder = {
     ...raw,
     answer: OK,
-    mark: () => new Map(raw.connections.map(peer => [peer, peer.received.length])),
-    since: mark =>
-      raw.connections.map(peer => peer.received.subarray(mark.get(peer) ?? 0).toString('latin1')).join(''),
-    openedSince: mark => raw.connections.length - mark.size,
+    mark: () => ({ chunks: chunks.length, connections: raw.connections.length }),
+    since: mark => Buffer.concat(chunks.slice(mark.chunks)).toString('latin1'),
+    openedSince: mark => raw.connections.length - mark.connections,
   };
   return recorder;
 }

@@ -60,6 +60,8 @@ export interface SceneOptions {
   credentials?: GateSetup['credentials'];
   /** Host → where it is, besides the scene's own. */
   resolve?: Readonly<Record<string, string>>;
+  /** Instead of the scene's own table of names. */
+  lookup?: (host: string) => Promise<readonly string[]>;
 }
 
 /** A running gate in front of recording upstreams. */
@@ -88,12 +90,14 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
       },
     },
     {
-      lookup: async host => {
-        lookups.push(host);
-        const found = names.get(host);
-        if (!found) throw new Error(`${host} is not in the test's table`);
-        return found;
-      },
+      lookup:
+        options.lookup ??
+        (async host => {
+          lookups.push(host);
+          const found = names.get(host);
+          if (!found) throw new Error(`${host} is not in the test's table`);
+          return found;
+        }),
     },
   );
   const session = await gate.session({ sub: 'octo' });
