@@ -53,7 +53,7 @@ export class Patterns {
     this.#worth = alphabet.map((used, c) =>
       used || INTRODUCES[c] !== 1 ? used | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
     );
-    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth));
+    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, this.#inView.shortest));
     this.#views = Array.from({ length: ROUNDS }, () => new View(this.#worth, this.#reach));
   }
 

@@ -19,7 +19,7 @@ const WORTH_JUMPING = 64;
 
 /** The escapes of a text that matter, from left to right. */
 export class Seeker {
-  /** Where the last escape that does not matter ends: nothing to be found reaches across. */
+  /** Where the last escape, or other byte, that does not matter ends: nothing to be found reaches across. */
   clean = 0;
   /** Byte → what an escape for it is worth. */
   readonly #worth: Uint8Array;
@@ -33,8 +33,12 @@ export class Seeker {
   #backslash = -1;
   #ampersand = -1;
 
-  constructor(worth: Uint8Array) {
+  /** Bytes of the shortest thing to be found. */
+  readonly #shortest: number;
+
+  constructor(worth: Uint8Array, shortest: number) {
     this.#worth = worth;
+    this.#shortest = shortest;
   }
 
   /** `jumps`: the escapes may be far from each other. */
@@ -54,9 +58,17 @@ export class Seeker {
     const text = this.#text;
     const to = this.#to;
     let p = from;
+    let inRun = from;
     for (;;) {
+      if (p >= inRun) {
+        const run = this.#run(Math.max(this.clean, p - this.#shortest + 1));
+        if (run >= to) return to;
+        if (run > p) p = this.clean = run;
+        inRun = run + this.#shortest;
+      }
       p = p < this.#denseUntil ? this.#skim(p) : this.#jump(p);
       if (p >= to) return to;
+      if (p >= inRun) continue;
       const escape = escapeAt(text, p, to);
       if (escape > 0) {
         const after = p + lengthOf(escape);
@@ -70,6 +82,28 @@ export class Seeker {
         p++;
       }
     }
+  }
+
+  /**
+   * Where the first run from `from` on starts of as many bytes as the shortest match has, all of which may be part of
+   * one. Looks at the last byte of a window first, as Boyer and Moore do. A run at the end may go on if the text does.
+   */
+  #run(from: number): number {
+    const text = this.#text;
+    const to = this.#to;
+    const worth = this.#worth;
+    const shortest = this.#shortest;
+    let start = from;
+    while (start + shortest <= to) {
+      let p = start + shortest - 1;
+      while (p >= start && worth[text[p] as number] !== NOTHING) p--;
+      if (p < start) return start;
+      start = p + 1;
+    }
+    if (this.#final) return to;
+    let p = to;
+    while (p > start && worth[text[p - 1] as number] !== NOTHING) p--;
+    return p;
   }
 
   /** Passes escapes of a backslash and a letter that do not matter, as long as they are dense, up to anything else. */
