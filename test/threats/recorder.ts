@@ -33,6 +33,7 @@ export interface Recorder extends RawUpstream {
 export async function startRecorder(options: RawOptions): Promise<Recorder> {
   const chunks: Buffer[] = [];
   const raw = await startRaw(options, async peer => {
+    peer.socket.setNoDelay(true);
     peer.socket.on('data', (chunk: Buffer) => chunks.push(chunk));
     for (;;) {
       const request = await readRequest(peer);
