@@ -14,12 +14,16 @@ import type { Exchange } from './wire/server.ts';
 /** Somebody tries to carry a secret out, or believes to. */
 const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in_request']);
 
-/** Refusals that say nothing of what the request holds. */
+/** Refusals that say less than that the request holds a real secret. */
 const ORDINARY: ReadonlySet<Reason> = new Set([
   'no_rule',
   'rule_denies',
   'stub_missing',
   'foreign_credential',
+  'stub_misplaced',
+  'host_mismatch',
+  'ambiguous_path',
+  'upgrade_refused',
 ]);
 
 /** A request's way. Order is the security property: policy before secret, scrub before client. */
@@ -65,25 +69,21 @@ export class Flow {
   }
 
   /** Throws for a stub, or a secret, in a text where none may ever stand: a CONNECT, the authority of a URL. */
-  requireNone(text: string, { profile }: Session): void {
+  requireNone(text: string, session: Session): void {
     if (this.rooms.stubs.count(text) > 0) throw new Refusal('stub_misplaced');
-    if (this.#holdsSecret(text, profile)) throw new Refusal('secret_in_request');
+    if (this.#holdsSecret(text, session)) throw new Refusal('secret_in_request');
   }
 
   /** A real secret in a request that is refused anyway is what its operator must hear of. */
-  #gravest(x: Exchange, { profile }: Session, refusal: Refusal): Refusal {
-    if (!ORDINARY.has(refusal.code) || !this.#holdsSecret(x.head.bytes, profile)) return refusal;
+  #gravest(x: Exchange, session: Session, refusal: Refusal): Refusal {
+    if (!ORDINARY.has(refusal.code) || !this.#holdsSecret(x.head.bytes, session)) return refusal;
     return new Refusal('secret_in_request');
   }
 
-  #holdsSecret(text: string | Buffer, profile: string): boolean {
-    const found = this.rooms.profiles.get(profile);
-    return (
-      found !== undefined &&
-      this.rooms.keyring
-        .patterns(found)
-        .find(typeof text === 'string' ? Buffer.from(text, 'latin1') : text) !== undefined
-    );
+  #holdsSecret(text: string | Buffer, session: Session): boolean {
+    const profile = this.rooms.profiles.get(session.profile);
+    const bytes = typeof text === 'string' ? Buffer.from(text, 'latin1') : text;
+    return profile !== undefined && this.rooms.keyring.patterns(profile, session).find(bytes) !== undefined;
   }
 
   /** Audits a refusal and answers with it. */
@@ -108,7 +108,7 @@ export class Flow {
   /** Whether the path, which the sandbox chose, would carry a stub or a secret into the audit. */
   #isTelling({ event: { path }, session }: Entry): boolean {
     if (path === null || !session) return false;
-    return this.rooms.stubs.count(path) > 0 || this.#holdsSecret(path, session.profile);
+    return this.rooms.stubs.count(path) > 0 || this.#holdsSecret(path, session);
   }
 
   #leave(x: Exchange, entry: Entry): void {

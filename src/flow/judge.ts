@@ -43,8 +43,7 @@ export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: s
     entry.event.verdict = 'allow';
     return { x, session, profile, target, rule: decision.rule, originForm, stubs, entry };
   } catch (thrown) {
-    // What is on its way to where it does not belong is worth more than any other reason: an alarm.
-    if (profile && rooms.keyring.patterns(profile).find(x.head.bytes)) throw new Refusal('secret_in_request');
+    // A stub on its way to where it does not belong is worth more than any other reason: an alarm.
     if (stubs > 0 && !(profile && belongHere(rooms, x, profile, channel, originForm, stubs))) {
       throw new Refusal('stub_misplaced');
     }

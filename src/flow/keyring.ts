@@ -2,7 +2,7 @@ import type { Profile } from '../config/types.ts';
 import { Refusal } from '../errors.ts';
 import type { Secret } from '../secret.ts';
 import { Patterns } from '../scrub/index.ts';
-import type { Log } from '../types.ts';
+import type { Log, Session } from '../types.ts';
 import type { SecretCache } from '../vaults/cache.ts';
 
 /**
@@ -60,13 +60,19 @@ export class Keyring {
     }
   }
 
-  /** What to look for on behalf of a session of this profile: every value that the gate knows, old ones included. */
-  patterns(profile: Profile): Patterns {
-    const cached = this.#patterns.get(profile.name);
+  /**
+   * What to look for on behalf of a session: every value that the gate knows of its profile's credentials, old ones
+   * included, and of those that it was created with, though its profile has lost them since.
+   */
+  patterns(profile: Profile, { stubs }: Session): Patterns {
+    const lost = [...stubs.keys()].filter(name => !profile.credentials.includes(name));
+    const names = [...profile.credentials, ...lost];
+    const key = [profile.name, ...lost].join();
+    const cached = this.#patterns.get(key);
     const version = this.cache.version;
     if (cached?.version === version) return cached.patterns;
-    const patterns = new Patterns(this.cache.known(profile.credentials));
-    this.#patterns.set(profile.name, { version, patterns });
+    const patterns = new Patterns(this.cache.known(names));
+    this.#patterns.set(key, { version, patterns });
     return patterns;
   }
 

@@ -31,9 +31,10 @@ export function outgoing(rooms: Rooms, { x, session, rule, target, originForm, s
 /** Places the credentials, sends the request and waits for the upstream's answer. */
 export function send(rooms: Rooms, job: Job, { out, swaps }: Outgoing): Promise<Reply> {
   const { x, session, profile, target, entry } = job;
-  const patterns = rooms.keyring.patterns(profile);
+  const patterns = rooms.keyring.patterns(profile, session);
   if (!patterns.empty && patterns.find(x.head.bytes)) throw new Refusal('secret_in_request');
   const placed = apply(out, swaps, name => rooms.keyring.secret(name));
+  const head = out.render();
   entry.event.injected = placed.map(({ credential, at, version }) => ({
     credential,
     placement: at,
@@ -42,7 +43,7 @@ export function send(rooms: Rooms, job: Job, { out, swaps }: Outgoing): Promise<
   const scrubber = new Scrubber(patterns, name => session.stubs.get(name) ?? '');
   const counter = new StubCounter(rooms.stubs);
   entry.body = counter;
-  return ask(rooms.upstream, x, { target, head: out.render(), patterns, scrubber, counter });
+  return ask(rooms.upstream, x, { target, head, patterns, scrubber, counter });
 }
 
 /** After a 401: whether a vault has a newer value, and the request can be sent again. */
