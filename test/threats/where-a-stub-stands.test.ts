@@ -346,6 +346,9 @@ describe('a credential that is not the session’s stub', () => {
     ['in the path', request('/SECRET')],
     ['in a denied path', request('/forbidden/SECRET')],
     ['for an open host', get(['X-Note: SECRET'], '/x', 'open.test'), 'open.test'],
+    ['beside a Host of another', get(['X-Note: SECRET'], '/x', 'evil.test'), 'open.test'],
+    ['in a path that no rule could read', get(['X-Note: SECRET'], '/a/../b')],
+    ['beside a stub that is misplaced', get(['X-Note: SECRET', 'X-Other: STUB'])],
     ['for a denied host', get(['X-Note: SECRET'], '/x', 'evil.test'), 'evil.test'],
     ['in the path of a denied host', get([], '/SECRET', 'evil.test'), 'evil.test'],
     [
