@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -272,6 +272,36 @@ describe('the audit', () => {
     rmSync(own.gate.files.auditFile);
     own.gate.gate.audit.reopen();
     await expectServing(own);
+  });
+});
+
+describe('an audit that could not be written for a while', () => {
+  test('tells of every request later, and of no stub', async () => {
+    const scene = await scenery();
+    const { auditFile } = scene.gate.files;
+    await expectServing(scene);
+    rmSync(auditFile);
+    mkdirSync(auditFile);
+    scene.gate.gate.audit.reopen();
+    const mark = scene.upstream.mark();
+    const peer = await openTls(scene.session.proxy, scene.gate.ca, 'api.test');
+    for (const target of ['/a', '/STUB', '/SECRET']) {
+      await peer.send(fill(scene, request(target)));
+      expect(header(await readReply(peer), 'stubgate-reason')).toBe('audit_unavailable');
+    }
+    expect(scene.upstream.since(mark)).toBe('');
+    rmdirSync(auditFile);
+    scene.gate.gate.audit.reopen();
+    const lines = await scene.gate.audit(3);
+    expect(lines.map(({ reason, path }) => [reason, path])).toEqual([
+      ['audit_unavailable', '/a'],
+      ['audit_unavailable', '[withheld]'],
+      ['audit_unavailable', '[withheld]'],
+    ]);
+    expect(readings(scene.gate.auditText(), scene.secret)).toEqual([]);
+    expect(scene.gate.auditText()).not.toContain(scene.stub);
+    await expectServing(scene);
+    peer.cut();
   });
 });
 

@@ -128,22 +128,6 @@ describe('by default', () => {
     inner.cut();
   });
 
-  const mixed: readonly (readonly [what: string, answers: readonly string[]])[] = [
-    ['a public and a private address', ['192.0.1.1', '10.0.0.1']],
-    ['a private and a public address', ['10.0.0.1', '192.0.1.1']],
-    [
-      'many public addresses and the loopback at the end',
-      [...Array<string>(9).fill('192.0.1.1'), '127.0.0.1'],
-    ],
-    ['a public IPv4 and a private IPv6 address', ['192.0.1.1', 'fd00::1']],
-    ['a public and a metadata address', ['192.0.1.1', '169.254.169.254']],
-    ['a public address and no address', ['192.0.1.1', '127.1']],
-  ];
-  test.each(mixed)('a name that leads to %s is refused whole', async (_, answers) => {
-    scene.names.set('b.names.test', answers);
-    await play(scene, ask('b.names.test', { ...FORBIDDEN, lookups: ['b.names.test'] }));
-  });
-
   test('plain http is judged alike', async () => {
     scene.names.set('a.plain-names.test', ['127.0.0.1']);
     const send = message(['GET http://a.plain-names.test/ HTTP/1.1', 'Host: a.plain-names.test', 'PROXY']);
@@ -208,6 +192,32 @@ describe('with every private address allowed', () => {
   test('what is no address is refused', async () => {
     scene.names.set('n.names.test', ['127.1']);
     await play(scene, ask('n.names.test', { ...FORBIDDEN, lookups: ['n.names.test'] }));
+  });
+});
+
+// The allowed address is one where a connection would be seen.
+describe('with one address of the loopback allowed', () => {
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await openScene({
+      rules: port => [{ name: 'names', hosts: ['*.names.test'], ports: [port] }],
+      upstream: { allow_private: ['127.0.0.1/32'] },
+    });
+  });
+  afterAll(() => scene.close());
+
+  const mixed: readonly (readonly [what: string, answers: readonly string[]])[] = [
+    ['an allowed and a private address', ['127.0.0.1', '10.0.0.1']],
+    ['a private and an allowed address', ['10.0.0.1', '127.0.0.1']],
+    ['many allowed addresses and another at the end', [...Array<string>(9).fill('127.0.0.1'), '127.0.0.2']],
+    ['an allowed IPv4 and a private IPv6 address', ['127.0.0.1', 'fd00::1']],
+    ['an allowed and a metadata address', ['127.0.0.1', '169.254.169.254']],
+    ['an allowed address and no address', ['127.0.0.1', '127.1']],
+  ];
+  test.each(mixed)('a name that leads to %s is refused whole', async (_, answers) => {
+    const { port } = scene.upstream;
+    scene.names.set('b.names.test', answers);
+    await play(scene, ask('b.names.test', { port, ...FORBIDDEN, lookups: ['b.names.test'] }));
   });
 });
 
