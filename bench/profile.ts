@@ -47,6 +47,8 @@ function place({ callFrame: { functionName, url, lineNumber } }: ProfileNode): s
 interface Times {
   /** Function → µs; what is not the gate's own, native code included, is shown with the function that called it. */
   readonly functions: Map<string, number>;
+  /** Function of the gate's own → µs, with all that it called. */
+  readonly inclusive: Map<string, number>;
   /** Folder in src/ → µs, with what was called from there and is not the gate's own. */
   readonly rooms: Map<string, number>;
   total: number;
@@ -56,7 +58,7 @@ interface Times {
 function selfTimes({ nodes, startTime, samples, timeDeltas }: CpuProfile, begin: number): Times {
   const byId = new Map(nodes.map(node => [node.id, node]));
   const callers = new Map(nodes.flatMap(node => (node.children ?? []).map(child => [child, node] as const)));
-  const times: Times = { functions: new Map(), rooms: new Map(), total: 0 };
+  const times: Times = { functions: new Map(), inclusive: new Map(), rooms: new Map(), total: 0 };
   let time = startTime;
   samples.forEach((id, i) => {
     const us = timeDeltas[i] ?? 0;
@@ -70,6 +72,10 @@ function selfTimes({ nodes, startTime, samples, timeDeltas }: CpuProfile, begin:
     times.functions.set(name, (times.functions.get(name) ?? 0) + us);
     times.rooms.set(room, (times.rooms.get(room) ?? 0) + us);
     times.total += us;
+    const passed = new Set<string>();
+    for (let up: ProfileNode | undefined = node; up; up = callers.get(up.id))
+      if (isOwn(up)) passed.add(place(up));
+    for (const one of passed) times.inclusive.set(one, (times.inclusive.get(one) ?? 0) + us);
   });
   return times;
 }
@@ -117,4 +123,6 @@ console.log(
   `${work.name}: ${Math.round(result.rps)}/s, ${((result.proxy_cpu / result.ok) * 1e6).toFixed(1)} µs CPU each (with the profiler on)`,
 );
 console.log(`bench/out/${basename(profiles)}/${file} opens in the profiler of a browser's developer tools\n`);
-console.log(`${shares(times.rooms)}\n\n${shares(times.functions)}`);
+console.log(`By room\n\n${shares(times.rooms)}\n`);
+console.log(`By function, itself\n\n${shares(times.functions)}\n`);
+console.log(`By function of the gate, with all that it calls\n\n${shares(times.inclusive)}`);
