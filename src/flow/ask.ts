@@ -19,6 +19,7 @@ export interface Reply {
 
 export interface Question {
   readonly target: Target;
+  readonly session: string;
   /** Request line and headers as they go on the wire: holds the credentials. */
   readonly head: string;
   readonly patterns: Patterns;
@@ -33,7 +34,7 @@ const MAX_STALE = 3;
 /** Sends the request with its body and waits for the final response head. Throws the Refusal that the sandbox is told. */
 export async function ask(upstream: Upstream, x: Exchange, question: Question): Promise<Reply> {
   for (let stale = 0; ; stale++) {
-    const lease = upstream.acquire(question.target);
+    const lease = upstream.acquire(question.target, question.session);
     const connection = lease instanceof Promise ? await lease : lease;
     try {
       return await send(connection, x, question);

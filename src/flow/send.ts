@@ -43,7 +43,7 @@ export function send(rooms: Rooms, job: Job, { out, swaps }: Outgoing): Promise<
   const scrubber = new Scrubber(patterns, name => session.stubs.get(name) ?? '');
   const counter = new StubCounter(rooms.stubs);
   entry.body = counter;
-  return ask(rooms.upstream, x, { target, head, patterns, scrubber, counter });
+  return ask(rooms.upstream, x, { target, session: session.session, head, patterns, scrubber, counter });
 }
 
 /** After a 401: whether a vault has a newer value, and the request can be sent again. */

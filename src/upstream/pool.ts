@@ -55,9 +55,13 @@ export class Upstream {
     this.#dialer = new Dialer(resolver, tls, proxy && parentProxy(proxy), limits.connectMs);
   }
 
-  /** The connection that was used last, or a new one. Rejects with the Refusal that the sandbox is told. */
-  acquire(origin: Origin): ClientConnection | Promise<ClientConnection> {
-    const key = `${origin.scheme}|${origin.host}|${origin.port}`;
+  /**
+   * The connection that was used last, or a new one. Rejects, or throws, with the Refusal that the sandbox is told.
+   * A connection serves one `session` only: an upstream that answers one request twice cannot put the second answer
+   * before another sandbox.
+   */
+  acquire(origin: Origin, session = ''): ClientConnection | Promise<ClientConnection> {
+    const key = `${origin.scheme}|${origin.host}|${origin.port}|${session}`;
     const pool = this.#pools.get(key) ?? this.#addPool(key);
     return pool.take() ?? this.#open(pool, origin);
   }

@@ -51,6 +51,16 @@ test('a free connection is used again at once, the last freed first', async () =
   expect(server.sockets).toHaveLength(3);
 });
 
+test('a connection is never shared by two sessions', async () => {
+  const server = await tcpServer(answering(OK));
+  const upstream = upstreamWith(hosts());
+  const to = origin('a.test', server.port);
+  const one = await upstream.acquire(to, 's_one');
+  await get(one);
+  expect(await upstream.acquire(to, 's_two')).not.toBe(one);
+  expect(upstream.acquire(to, 's_one')).toBe(one);
+});
+
 test('a reused connection carries a request, without another question to DNS', async () => {
   const server = await tlsServer(identity, answering(OK));
   const { lookup, asked } = hosts();
