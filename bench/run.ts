@@ -66,7 +66,7 @@ function choose(): Choice | undefined {
   if (!Number.isInteger(rounds) || rounds < 1 || rounds > 20) throw new UsageError('--rounds: 1 to 20');
   const work = selection(values.work, WORK_NAMES, '--work');
   const only = selection(values.only, PEER_NAMES, '--only');
-  const seconds = values.quick ? 1 : 2;
+  const seconds = values.quick ? 0.6 : 2;
   return { plan: { rounds, seconds, work, only }, gate: resolve(values.gate), out: resolve(values.out) };
 }
 

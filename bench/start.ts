@@ -6,7 +6,7 @@ import type { Peer, Running } from './peers/peer.ts';
 import { note, reason } from './scores.ts';
 
 /** Requests and seconds, whichever ends first: until a compiler at run time has seen enough. */
-const WARM_UP = { n: 20_000, d: 5 };
+const WARM_UP = { n: 20_000, d: 3 };
 
 export interface Setting {
   readonly dir: string;

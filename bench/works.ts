@@ -36,7 +36,7 @@ const cpu = (key: string, label: string): Metric => ({
 function keepalive(tunnels: number, metrics: readonly Metric[]): Work {
   return {
     name: `keepalive${tunnels}`,
-    options: seconds => ({ c: tunnels, w: 0.5, d: seconds, p: PATHS.small, l: SMALL.length }),
+    options: seconds => ({ c: tunnels, w: 0.3, d: seconds, p: PATHS.small, l: SMALL.length }),
     metrics,
   };
 }
@@ -62,7 +62,7 @@ export const WORKS: readonly Work[] = [
   keepalive(64, [rate('rps64', 'requests/s, 64 tunnels'), cpu('cpu64', 'CPU per request, 64 tunnels, µs')]),
   {
     name: 'page16',
-    options: seconds => ({ c: 16, w: 0.5, d: seconds, p: PATHS.page, l: PAGE.length }),
+    options: seconds => ({ c: 16, w: 0.3, d: seconds, p: PATHS.page, l: PAGE.length }),
     metrics: [
       rate('rpsPage', 'requests/s, 10 KB JSON, 16 tunnels'),
       cpu('cpuPage', 'CPU per request, 10 KB JSON, µs'),
