@@ -18,6 +18,7 @@ import { namesDemo, startDemo } from './demo.ts';
 import { fail, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
+import { tuneHeap } from './heap.ts';
 import { createLog } from './log.ts';
 import { collectLabel } from './output.ts';
 
@@ -53,6 +54,7 @@ interface Lease {
 
 async function run([command, ...args]: string[], options: RunOptions): Promise<void> {
   const inherited = { ...process.env };
+  tuneHeap();
   harden();
   const compiled = compileConfig(loadConfig(requireConfig(options.config)));
   if (!compiled.profiles.has(options.profile)) {

@@ -10,6 +10,7 @@ import { loadConfig } from '../config/load.ts';
 import { DEMO_HOST, demoFingerprint, startDemo, writeDemoConfig } from './demo.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
+import { tuneHeap } from './heap.ts';
 import { createLog, type Level, LEVELS } from './log.ts';
 import { shellQuote, table } from './output.ts';
 import { version } from './version.ts';
@@ -32,6 +33,7 @@ export function startVerb(program: Command): void {
 }
 
 async function start(options: StartOptions): Promise<void> {
+  tuneHeap();
   harden();
   process.umask(0o077);
   const log = createLog(process.stderr, options.logLevel);
