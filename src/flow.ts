@@ -55,7 +55,12 @@ export class Flow {
         reply.discard();
         reply = await send(rooms, job, outgoing(rooms, job));
       }
-      await answer(x, reply, entry);
+      try {
+        await answer(x, reply, entry);
+      } finally {
+        // What is left of an answer that was refused or cut is not read by anybody.
+        reply.discard();
+      }
     } catch (thrown) {
       if (thrown instanceof ClientLeft) this.#leave(x, entry);
       else this.refuse(x, entry, this.#gravest(x, channel.session, asRefusal(thrown)));
