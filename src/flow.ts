@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { asRefusal, type Reason, Refusal } from './errors.ts';
 import { answer } from './flow/answer.ts';
 import { ClientLeft } from './flow/ask.ts';
@@ -56,7 +57,8 @@ export class Flow {
         reply = await send(rooms, job, outgoing(rooms, job));
       }
       try {
-        await answer(x, reply, entry);
+        const unfinished = answer(x, reply, entry);
+        if (unfinished) await unfinished;
       } finally {
         // What is left of an answer that was refused or cut is not read by anybody.
         reply.discard();

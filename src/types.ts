@@ -133,13 +133,21 @@ export const CHUNKED = -1;
 /** Body length when the body ends with the connection (responses only; RFC 9112, section 6.3). */
 export const UNTIL_CLOSE = -2;
 
-export interface RequestHead {
+/** A head as it was received. */
+export interface FieldSource {
+  /** latin1, without the final empty line. */
+  readonly text: string;
+  readonly headers: RawHeaders;
+  /** Offsets in `text` where each field line starts, and where the last one ends. */
+  readonly starts: readonly number[];
+}
+
+export interface RequestHead extends FieldSource {
   readonly method: string;
   /** As sent: origin-form, absolute-form, authority-form (CONNECT) or `*`. */
   readonly target: string;
   /** HTTP/1.`minor`. */
   readonly minor: 0 | 1;
-  readonly headers: RawHeaders;
   /** Body bytes: ≥ 0, or CHUNKED. */
   readonly length: number;
   /** `Expect: 100-continue` */
@@ -150,13 +158,14 @@ export interface RequestHead {
   readonly bytes: Buffer;
 }
 
-export interface ResponseHead {
+export interface ResponseHead extends FieldSource {
   readonly status: number;
   /** Status text; may be empty. */
   readonly reason: string;
-  readonly headers: RawHeaders;
   /** Body bytes: ≥ 0, CHUNKED or UNTIL_CLOSE. 0 where the status or the request's method forbids a body. */
   readonly length: number;
+  /** The head's bytes exactly as received. */
+  readonly bytes: Buffer;
 }
 
 /**
@@ -177,6 +186,8 @@ export interface Sink {
 export interface Source {
   /** Starts the flow, once. Bytes that are already here are delivered before it returns. Sets `sink.onDrain`. */
   pipe(sink: Sink): void;
+  /** Instead of `pipe`: the whole body, if all of it is here already and no trailers follow it. */
+  take(): Buffer | undefined;
 }
 
 // ---- audit -----------------------------------------------------------------------------------------------------

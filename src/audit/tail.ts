@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { open, stat } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { createReadStream } from 'node:fs';
 import { CHAIN_START, headAfter, headAfterCut, LINE_LIMIT, NEWLINE, prevOf } from './chain.ts';
 

@@ -1,4 +1,5 @@
 import { Refusal } from '../errors.ts';
+import { get, Names } from '../fields.ts';
 import {
   type Coding,
   codings,
@@ -7,55 +8,96 @@ import {
   type Patterns,
   type Scrubber,
 } from '../scrub/index.ts';
-import type { RawHeaders, ResponseHead, Sink } from '../types.ts';
-import { endToEnd, get, without } from '../wire/headers.ts';
+import type { RawHeaders, ResponseHead, Sink, Source } from '../types.ts';
+import { endToEnd } from '../wire/headers.ts';
 import type { Exchange } from '../wire/server.ts';
 import type { Reply } from './ask.ts';
 import type { Entry } from './entry.ts';
 
-/** A body that came whole is decoded and scrubbed in one step up to this size, in bytes. */
+/** A coded body that came whole is decoded in one step up to this size, in bytes. */
 const WHOLE_LIMIT = 256 * 1024;
+const UNCODED: readonly Coding[] = [];
 
-/** Fields that describe the body's bytes as the upstream sent them; untrue once it is decoded (RFC 9110, section 7.7). */
-const OF_CODED_BODY = new Set(['content-encoding', 'content-md5', 'digest', 'content-digest']);
 /** Would lead the client around the gate, to another port or to QUIC (RFC 7838); what only the gate itself may say. */
-const WITHHELD = new Set(['alt-svc', 'stubgate-reason']);
+const WITHHELD_NAMES = ['alt-svc', 'stubgate-reason'];
+const WITHHELD = new Names(...WITHHELD_NAMES);
+/** And what describes the body's bytes as the upstream sent them; untrue once it is decoded (RFC 9110, section 7.7). */
+const OF_CODED_BODY = new Names(
+  ...WITHHELD_NAMES,
+  'content-encoding',
+  'content-md5',
+  'digest',
+  'content-digest',
+);
 
 interface Head {
   readonly status: number;
   readonly reason: string;
   readonly headers: RawHeaders;
+  readonly source: ResponseHead | undefined;
 }
 
 /**
  * Gives the upstream's reply to the sandbox, scrubbed, and writes the audit entry before or with the last byte.
- * Settles when the last byte was handed over; throws a Refusal as long as nothing has been sent.
+ * Undefined if that is done, otherwise settles when the last byte was handed over. Throws, or rejects with, a Refusal
+ * as long as nothing has been sent.
  */
-export function answer(x: Exchange, reply: Reply, entry: Entry): Promise<void> {
+export function answer(x: Exchange, reply: Reply, entry: Entry): Promise<void> | undefined {
   const { head, patterns, scrubber } = reply;
-  const bodyless = x.head.method === 'HEAD' || head.status === 204 || head.status === 304;
-  const coded = patterns.empty || bodyless ? [] : codings(head.headers);
+  const isBodyless = x.head.method === 'HEAD' || head.status === 204 || head.status === 304;
+  const coded = patterns.empty || isBodyless ? UNCODED : codings(head.headers);
   if (!coded) throw new Refusal('undecodable_response');
   entry.firstByte();
   entry.event.status = head.status;
-  const clean = cleanHead(head, coded, scrubber);
+  const delivery = new Delivery(x, cleanHead(head, coded, scrubber), entry, scrubber);
+  if (isBodyless) {
+    delivery.bodyless(declaredLength(head, patterns));
+    return undefined;
+  }
+  const whole = reply.body.take();
+  const body = whole && coded.length > 0 ? decodeWhole(coded, whole, WHOLE_LIMIT) : whole;
+  if (body) {
+    delivery.whole(scrubber.whole(body));
+    return undefined;
+  }
+  return stream(whole ? sourceOf(whole) : reply.body, reply, coded, delivery);
+}
+
+function stream(
+  body: Source,
+  { head, patterns, scrubber, discard }: Reply,
+  coded: readonly Coding[],
+  delivery: Delivery,
+): Promise<void> {
+  const { x } = delivery;
   return new Promise<void>((resolve, reject) => {
-    const delivery = new Delivery(x, clean, entry, scrubber, resolve, reject);
+    delivery.settle(resolve, reject);
     x.onAbort = cause => {
-      reply.discard();
+      discard();
       delivery.abort(cause);
     };
-    if (bodyless) delivery.bodyless(declaredLength(head, patterns));
-    else if (patterns.empty) reply.body.pipe(delivery.open(head.length >= 0 ? head.length : undefined));
-    else new Arrival(delivery, coded, scrubber).from(reply);
+    // A coded body is answered for once it proved readable, so that an unreadable one can still be refused.
+    if (coded.length === 0) delivery.open(patterns.empty && head.length >= 0 ? head.length : undefined);
+    const scrubbed = scrubber.body(delivery);
+    body.pipe(coded.length === 0 ? scrubbed : decodeBody(coded, scrubbed));
     x.flush();
   });
 }
 
+const sourceOf = (bytes: Buffer): Source => ({
+  take: () => undefined,
+  pipe: sink => {
+    sink.write(bytes);
+    sink.end([]);
+  },
+});
+
 function cleanHead(head: ResponseHead, coded: readonly Coding[], scrubber: Scrubber): Head {
-  const kept = without(endToEnd(head.headers), WITHHELD);
-  const headers = coded.length > 0 ? without(kept, OF_CODED_BODY) : kept;
-  return { status: head.status, reason: scrubber.text(head.reason), headers: scrubber.headers(headers) };
+  const { status, reason } = head;
+  const headers = endToEnd(head.headers, coded.length > 0 ? OF_CODED_BODY : WITHHELD);
+  // One search instead of one per field; a secret in a field is one in the head.
+  if (!scrubber.patterns.find(head.bytes)) return { status, reason, headers, source: head };
+  return { status, reason: scrubber.text(reason), headers: scrubber.headers(headers), source: undefined };
 }
 
 /** What `Content-Length` says of an answer to HEAD: untrue for a body that the gate would decode. */
@@ -65,101 +107,37 @@ function declaredLength(head: ResponseHead, patterns: Patterns): number | undefi
   return declared === undefined || head.status === 204 ? undefined : Number(declared);
 }
 
-/** The first stage of a body to be scrubbed: one step for a body that is here whole, a stream for any other. */
-class Arrival implements Sink {
-  onDrain: (() => void) | null = null;
-  readonly #delivery: Delivery;
-  readonly #codings: readonly Coding[];
-  readonly #scrubber: Scrubber;
-  #here: Buffer[] = [];
-  #ended: RawHeaders | null = null;
-  #broken: Error | null = null;
-  #stream: Sink | null = null;
-
-  constructor(delivery: Delivery, coded: readonly Coding[], scrubber: Scrubber) {
-    this.#delivery = delivery;
-    this.#codings = coded;
-    this.#scrubber = scrubber;
-  }
-
-  from(reply: Reply): void {
-    reply.body.pipe(this);
-    if (this.#ended && this.#whole(this.#ended)) return;
-    this.#startStream();
-  }
-
-  /** False: not to be done in one step. */
-  #whole(trailers: RawHeaders): boolean {
-    const received = this.#here.length === 1 ? (this.#here[0] as Buffer) : Buffer.concat(this.#here);
-    const body = this.#codings.length === 0 ? received : decodeWhole(this.#codings, received, WHOLE_LIMIT);
-    if (!body) return false;
-    this.#delivery.whole(this.#scrubber.whole(body), trailers);
-    return true;
-  }
-
-  #startStream(): void {
-    // A coded body is answered for once it proved readable, so that an unreadable one can still be refused.
-    if (this.#codings.length === 0) this.#delivery.open(undefined);
-    const scrubbed = this.#scrubber.body(this.#delivery);
-    const stream = this.#codings.length === 0 ? scrubbed : decodeBody(this.#codings, scrubbed);
-    stream.onDrain = () => this.onDrain?.();
-    this.#stream = stream;
-    for (const chunk of this.#here) stream.write(chunk);
-    this.#here = [];
-    if (this.#broken) stream.abort(this.#broken);
-    else if (this.#ended) stream.end(this.#ended);
-  }
-
-  write(chunk: Buffer): boolean {
-    if (this.#stream) return this.#stream.write(chunk);
-    this.#here.push(chunk);
-    return true;
-  }
-
-  end(trailers: RawHeaders): void {
-    if (this.#stream) this.#stream.end(trailers);
-    else this.#ended = trailers;
-  }
-
-  abort(cause: Error): void {
-    if (this.#stream) this.#stream.abort(cause);
-    else this.#broken = cause;
-  }
-}
-
 /** The last stage: the answer on its way to the sandbox, with its audit entry. */
 class Delivery implements Sink {
   onDrain: (() => void) | null = null;
-  readonly #x: Exchange;
+  readonly x: Exchange;
   readonly #head: Head;
   readonly #entry: Entry;
   readonly #scrubber: Scrubber;
-  readonly #done: () => void;
-  readonly #refused: (refusal: unknown) => void;
+  #done: (() => void) | null = null;
+  #refused: ((refusal: Refusal) => void) | null = null;
   #sink: Sink | null = null;
 
-  constructor(
-    x: Exchange,
-    head: Head,
-    entry: Entry,
-    scrubber: Scrubber,
-    done: () => void,
-    refused: (refusal: unknown) => void,
-  ) {
-    this.#x = x;
+  constructor(x: Exchange, head: Head, entry: Entry, scrubber: Scrubber) {
+    this.x = x;
     this.#head = head;
     this.#entry = entry;
     this.#scrubber = scrubber;
+  }
+
+  /** Whom to tell of the end of a stream: all was handed over, or a refusal is still to be sent. */
+  settle(done: () => void, refused: (refusal: Refusal) => void): void {
     this.#done = done;
     this.#refused = refused;
   }
 
   /** Starts the answer; `length` in bytes if it is known. */
-  open(length: number | undefined): this {
-    const sink = this.#x.respond({ ...this.#head, length });
+  open(length: number | undefined): Sink {
+    const { status, reason, headers, source } = this.#head;
+    const sink = this.x.respond({ status, reason, headers, source, length });
     sink.onDrain = () => this.onDrain?.();
     this.#sink = sink;
-    return this;
+    return sink;
   }
 
   bodyless(length: number | undefined): void {
@@ -167,45 +145,40 @@ class Delivery implements Sink {
     this.end([]);
   }
 
-  whole(body: Buffer, trailers: RawHeaders): void {
-    // Trailers travel only with chunks (RFC 9112, section 7.1.2).
-    this.open(trailers.length > 0 ? undefined : body.length);
+  whole(body: Buffer): void {
+    const sink = this.open(body.length);
     if (!this.#audited(body.length)) return;
-    if (body.length > 0) this.#sink?.write(body);
-    this.#sink?.end(this.#scrubber.headers(trailers));
-    this.#done();
+    sink.write(body);
+    sink.end([]);
   }
 
   write(chunk: Buffer): boolean {
-    if (!this.#sink) this.open(undefined);
-    return this.#sink?.write(chunk) ?? true;
+    return (this.#sink ?? this.open(undefined)).write(chunk);
   }
 
   end(trailers: RawHeaders): void {
-    if (!this.#sink) this.open(undefined);
-    if (!this.#audited(0)) return;
-    this.#sink?.end(this.#scrubber.headers(trailers));
-    this.#done();
+    const sink = this.#sink ?? this.open(undefined);
+    if (this.#audited(0)) sink.end(this.#scrubber.headers(trailers));
+    this.#done?.();
   }
 
   abort(cause: Error): void {
-    if (!this.#sink && !this.#x.done) {
-      this.#refused(cause instanceof Refusal ? cause : new Refusal('undecodable_response', { cause }));
-    } else if (this.#audited(0)) {
-      this.#sink?.abort(cause);
-      this.#done();
+    if (!this.#sink && !this.x.done) {
+      this.#refused?.(cause instanceof Refusal ? cause : new Refusal('undecodable_response', { cause }));
+      return;
     }
+    if (this.#audited(0)) this.#sink?.abort(cause);
+    this.#done?.();
   }
 
   /** Writes the entry; an answer that cannot be audited is cut, so that it is seen to be incomplete. */
   #audited(pending: number): boolean {
     try {
       this.#entry.event.scrubbed = this.#scrubber.hits;
-      this.#entry.write(this.#x.bytesIn, this.#x.bytesOut + pending);
+      this.#entry.write(this.x.bytesIn, this.x.bytesOut + pending);
       return true;
     } catch (thrown) {
       this.#sink?.abort(thrown as Error);
-      this.#done();
       return false;
     }
   }

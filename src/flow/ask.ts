@@ -1,10 +1,11 @@
-import type { StubCounter } from '../inject/stub.ts';
 import { Refusal } from '../errors.ts';
+import { has } from '../fields.ts';
+import type { StubCounter } from '../inject/stub.ts';
 import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
 import type { RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
 import type { Upstream } from '../upstream/pool.ts';
-import { type ClientConnection, NONE } from '../wire/client.ts';
-import { endToEnd, has } from '../wire/headers.ts';
+import { type ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
+import { endToEnd } from '../wire/headers.ts';
 import type { Exchange } from '../wire/server.ts';
 
 /** What the upstream answered; the body flows once it is piped. */
@@ -24,25 +25,17 @@ export interface Question {
   readonly head: string;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
-  readonly counter: StubCounter;
+  /** Of the stubs in the body, if there is one. */
+  readonly counter: StubCounter | undefined;
 }
 
 /** A request without content may be sent once more when a pooled connection turns out to be dead (RFC 9110, section 9.2.2). */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
 const MAX_STALE = 3;
 
-/** Sends the request with its body and waits for the final response head. Throws the Refusal that the sandbox is told. */
-export async function ask(upstream: Upstream, x: Exchange, question: Question): Promise<Reply> {
-  for (let stale = 0; ; stale++) {
-    const lease = upstream.acquire(question.target, question.session);
-    const connection = lease instanceof Promise ? await lease : lease;
-    try {
-      return await send(connection, x, question);
-    } catch (thrown) {
-      const repeatable = REPEATABLE.has(x.head.method) && x.head.length === 0;
-      if (!repeatable || stale >= MAX_STALE || !(thrown instanceof StaleConnection)) throw reasonOf(thrown);
-    }
-  }
+/** Sends the request with its body and waits for the final response head. Rejects with the Refusal that the sandbox is told. */
+export function ask(upstream: Upstream, x: Exchange, question: Question): Promise<Reply> {
+  return new Promise((resolve, reject) => new Ask(upstream, x, question, resolve, reject).start());
 }
 
 /** Nobody is there any more to be answered. */
@@ -53,45 +46,83 @@ export class ClientLeft extends Error {
   }
 }
 
-/** A reused connection that closed before a byte of its answer. */
-class StaleConnection extends Error {
-  readonly refusal: Refusal;
-  constructor(refusal: Refusal) {
-    super('stale connection', { cause: refusal });
-    this.refusal = refusal;
+/** A request on its way, on one connection after another until one is alive. */
+class Ask implements ClientHandlers {
+  readonly #upstream: Upstream;
+  readonly #x: Exchange;
+  readonly #question: Question;
+  readonly #resolve: (reply: Reply) => void;
+  readonly #reject: (cause: unknown) => void;
+  #connection: ClientConnection | null = null;
+  #sink: Sink | null = null;
+  /** The connection has served before, and may have been closed since. */
+  #isReused = false;
+  #stale = 0;
+
+  constructor(
+    upstream: Upstream,
+    x: Exchange,
+    question: Question,
+    resolve: (reply: Reply) => void,
+    reject: (cause: unknown) => void,
+  ) {
+    this.#upstream = upstream;
+    this.#x = x;
+    this.#question = question;
+    this.#resolve = resolve;
+    this.#reject = reject;
   }
-}
 
-function reasonOf(thrown: unknown): unknown {
-  return thrown instanceof StaleConnection ? thrown.refusal : thrown;
-}
+  start(): void {
+    try {
+      const lease = this.#upstream.acquire(this.#question.target, this.#question.session);
+      if (lease instanceof Promise) lease.then(connection => this.#send(connection)).catch(this.#reject);
+      else this.#send(lease);
+    } catch (thrown) {
+      this.#reject(thrown);
+    }
+  }
 
-function send(connection: ClientConnection, x: Exchange, question: Question): Promise<Reply> {
-  const { patterns, scrubber } = question;
-  return new Promise<Reply>((resolve, reject) => {
-    const bodyless = x.head.length === 0 && !has(x.head.headers, 'content-length');
-    const reused = connection.requests > 0;
-    const sink = connection.send(question.head, x.head.method, bodyless ? NONE : x.head.length, {
-      informational: head => interim(x, head, scrubber),
-      response: (head, body) => resolve({ head, body, patterns, scrubber, discard }),
-      failed: (refusal, retryable) => reject(retryable && reused ? new StaleConnection(refusal) : refusal),
-    });
-    const discard = (): void => connection.cancel(sink);
-    const giveUp = (cause: Error): void => {
-      reject(cause);
-      discard();
-    };
-    x.onAbort = cause => giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
-    if (x.done) giveUp(new ClientLeft());
-    else if (x.head.length === 0) sink.end([]);
-    else x.body.pipe(upload(sink, question, giveUp));
+  #send(connection: ClientConnection): void {
+    const { head } = this.#x;
+    const isBodyless = head.length === 0 && !has(head.headers, 'content-length');
+    this.#connection = connection;
+    this.#isReused = connection.requests > 0;
+    const sink = connection.send(this.#question.head, head.method, isBodyless ? NONE : head.length, this);
+    this.#sink = sink;
+    this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
+    if (this.#x.done) this.#giveUp(new ClientLeft());
+    else if (head.length === 0) sink.end([]);
+    else this.#x.body.pipe(upload(sink, this.#question, cause => this.#giveUp(cause)));
     connection.flush();
-  });
-}
+  }
 
-/** A 1xx answer (RFC 9110, section 15.2) is scrubbed like any other. */
-function interim(x: Exchange, { status, reason, headers }: ResponseHead, scrubber: Scrubber): void {
-  x.informational(status, scrubber.text(reason), scrubber.headers(endToEnd(headers)));
+  #giveUp(cause: Error): void {
+    this.#reject(cause);
+    this.discard();
+  }
+
+  discard(): void {
+    if (this.#sink) this.#connection?.cancel(this.#sink);
+  }
+
+  /** A 1xx answer (RFC 9110, section 15.2) is scrubbed like any other. */
+  informational({ status, reason, headers }: ResponseHead): void {
+    const { scrubber } = this.#question;
+    this.#x.informational(status, scrubber.text(reason), scrubber.headers(endToEnd(headers)));
+  }
+
+  response(head: ResponseHead, body: Source): void {
+    const { patterns, scrubber } = this.#question;
+    this.#resolve({ head, body, patterns, scrubber, discard: () => this.discard() });
+  }
+
+  failed(refusal: Refusal, isRetryable: boolean): void {
+    const { method, length } = this.#x.head;
+    const isStale = isRetryable && this.#isReused && ++this.#stale <= MAX_STALE;
+    if (isStale && length === 0 && REPEATABLE.has(method)) this.start();
+    else this.#reject(refusal);
+  }
 }
 
 /** The request's body on its way: stubs in it are counted; a real secret, or trailers, end the request. */
@@ -99,7 +130,7 @@ function upload(next: Sink, { patterns, counter }: Question, refuse: (refusal: R
   const searched = patterns.empty
     ? next
     : detector(patterns, next, () => refuse(new Refusal('secret_in_request')));
-  return new Upload(counter, searched, refuse);
+  return counter ? new Upload(counter, searched, refuse) : searched;
 }
 
 class Upload implements Sink {

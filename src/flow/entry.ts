@@ -1,9 +1,10 @@
+import { performance } from 'node:perf_hooks';
 import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../audit/log.ts';
 import type { Metrics } from '../audit/metrics.ts';
 import type { Reason, Refusal } from '../errors.ts';
 import type { AuditEvent, RequestHead, Session } from '../types.ts';
-import { get } from '../wire/headers.ts';
+import { get } from '../fields.ts';
 import type { Channel } from './target.ts';
 
 /** Refusals of requests that hold a stub or a secret somewhere: the path may be the place. */
@@ -12,6 +13,7 @@ const TOUCHES_SECRETS: ReadonlySet<Reason> = new Set([
   'secret_in_request',
   'foreign_credential',
 ]);
+const NO_LABELS = {};
 const WITHHELD = '[withheld]';
 /** W3C Trace Context, section 3.2.2: version, trace id, parent id, flags. */
 const TRACEPARENT = /^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}/;
@@ -37,12 +39,12 @@ export class Entry {
     this.#metrics = metrics;
     this.#startedAt = startedAt;
     this.event = {
-      time: new Date().toISOString(),
+      time: timestamp(Date.now()),
       request_id: randomUUID(),
       session: null,
       sub: null,
       act: null,
-      labels: {},
+      labels: NO_LABELS,
       rule: null,
       verdict: 'deny',
       reason: null,
@@ -115,6 +117,18 @@ export class Entry {
     this.#metrics.observe(this.event);
     this.#audit.write(this.event);
   }
+}
+
+let lastMs = 0;
+let lastText = '';
+
+/** RFC 3339. Many requests begin in the same millisecond. */
+function timestamp(ms: number): string {
+  if (ms !== lastMs) {
+    lastMs = ms;
+    lastText = new Date(ms).toISOString();
+  }
+  return lastText;
 }
 
 function milliseconds(duration: number): number {

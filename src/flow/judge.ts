@@ -29,7 +29,7 @@ const NO_PROFILE: Decision = { verdict: 'deny', reason: 'no_rule' };
 export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: string, entry: Entry): Job {
   const { session } = channel;
   requireAlive(session, Date.now());
-  const stubs = rooms.stubs.count(x.head.bytes.toString('latin1'));
+  const stubs = rooms.stubs.count(x.head.text);
   entry.event.stubs_seen = stubs;
   const profile = rooms.profiles.get(session.profile);
   try {

@@ -13,6 +13,12 @@ export class Keyring {
   readonly cache: SecretCache;
   readonly #log: Log;
   readonly #patterns = new Map<string, { readonly version: number; readonly patterns: Patterns }>();
+  readonly #ofSession = new WeakMap<
+    Session,
+    { readonly profile: Profile; readonly version: number; readonly patterns: Patterns }
+  >();
+  /** Profiles all of whose credentials are here, until when, as long as the cache keeps its version. */
+  readonly #ready = new WeakMap<Profile, { readonly version: number; readonly until: number }>();
   /** Whose first read is over, for good or ill. */
   readonly #answered = new Set<string>();
 
@@ -27,6 +33,8 @@ export class Keyring {
    * a vault that is down does not slow down requests that do not need it.
    */
   open(profile: Profile, needed: readonly string[]): Promise<unknown> | undefined {
+    const ready = this.#ready.get(profile);
+    if (ready && ready.version === this.cache.version && Date.now() < ready.until) return undefined;
     let pending: Promise<unknown>[] | undefined;
     for (const name of profile.credentials) {
       const got = this.cache.get(name);
@@ -36,12 +44,17 @@ export class Keyring {
       const settled = isNeeded ? got : got.catch((cause: unknown) => this.#missing(name, isNew, cause));
       if (isNeeded || isNew) (pending ??= []).push(settled.finally(() => this.#answered.add(name)));
     }
-    return pending && Promise.all(pending);
+    if (pending) return Promise.all(pending);
+    this.#ready.set(profile, {
+      version: this.cache.version,
+      until: this.cache.freshUntil(profile.credentials),
+    });
+    return undefined;
   }
 
   /** The secret for an injection; only after `open` resolved. */
   secret(name: string): Secret {
-    const [current] = this.cache.known([name]);
+    const current = this.cache.current(name);
     if (!current) throw new Refusal('credential_unavailable');
     return current;
   }
@@ -64,7 +77,17 @@ export class Keyring {
    * What to look for on behalf of a session: every value that the gate knows of its profile's credentials, old ones
    * included, and of those that it was created with, though its profile has lost them since.
    */
-  patterns(profile: Profile, { stubs }: Session): Patterns {
+  patterns(profile: Profile, session: Session): Patterns {
+    const { version } = this.cache;
+    const known = this.#ofSession.get(session);
+    if (known?.version === version && known.profile === profile) return known.patterns;
+    const patterns = this.#compile(profile, session);
+    this.#ofSession.set(session, { profile, version, patterns });
+    return patterns;
+  }
+
+  /** Sessions that look for the same values share the patterns. */
+  #compile(profile: Profile, { stubs }: Session): Patterns {
     const lost = [...stubs.keys()].filter(name => !profile.credentials.includes(name));
     const names = [...profile.credentials, ...lost];
     const key = [profile.name, ...lost].join();

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { STATUS_CODES } from 'node:http';
 import type { Refusal } from '../errors.ts';
 import type { RawHeaders } from '../types.ts';

@@ -3,7 +3,7 @@ import { Outbound } from '../inject/outbound.ts';
 import { StubCounter } from '../inject/stub.ts';
 import { apply, type Plan, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
-import { has } from '../wire/headers.ts';
+import { has } from '../fields.ts';
 import { ask, type Reply } from './ask.ts';
 import type { Job } from './judge.ts';
 import type { Rooms } from './rooms.ts';
@@ -41,8 +41,8 @@ export function send(rooms: Rooms, job: Job, { out, swaps }: Outgoing): Promise<
     version,
   }));
   const scrubber = new Scrubber(patterns, name => session.stubs.get(name) ?? '');
-  const counter = new StubCounter(rooms.stubs);
-  entry.body = counter;
+  const counter = x.head.length === 0 ? undefined : new StubCounter(rooms.stubs);
+  entry.body = counter ?? null;
   return ask(rooms.upstream, x, { target, session: session.session, head, patterns, scrubber, counter });
 }
 

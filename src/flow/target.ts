@@ -2,7 +2,7 @@ import { Refusal } from '../errors.ts';
 import { parseAuthority } from '../policy/host.ts';
 import { canonicalPath } from '../policy/path.ts';
 import type { CanonicalHost, RequestHead, Session, Target } from '../types.ts';
-import { get } from '../wire/headers.ts';
+import { get } from '../fields.ts';
 
 /** What a connection, or an absolute-form request, has settled before its request is judged. */
 export interface Channel {
@@ -42,9 +42,7 @@ function pathOf(originForm: string): string {
 function requireSameHost(head: RequestHead, channel: Channel): void {
   const written = get(head.headers, 'host');
   // The usual spelling, compared before anything is parsed; HTTP/1.0 may leave Host out in absolute-form.
-  if (written === channel.host && channel.port === DEFAULT_PORT[channel.scheme])
-    return requireSameName(channel);
-  if (written === undefined) return requireSameName(channel);
+  if (written === undefined || written === authorityOf(channel)) return requireSameName(channel);
   const host = parseAuthority(written, DEFAULT_PORT[channel.scheme]);
   if (!host || host.host !== channel.host || host.port !== channel.port) throw new Refusal('host_mismatch');
   requireSameName(channel);

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Method } from './claim.ts';
 
 /** `Basic base64(session:token)` (RFC 7617, section 2): what clients make of a proxy URL. */

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { z } from 'zod';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';

@@ -1,3 +1,4 @@
+import { isNamed } from '../fields.ts';
 import type { OutboundHead } from '../types.ts';
 import type { Secret } from '../secret.ts';
 
@@ -7,7 +8,7 @@ export function fieldValues(out: OutboundHead, name: string): string[] {
   const { headers } = out;
   for (let i = 0; i < headers.length; i += 2) {
     const value = headers[i + 1];
-    if (typeof value === 'string' && isNamed(headers[i], name)) values.push(value);
+    if (typeof value === 'string' && isNamed(headers[i] as string, name)) values.push(value);
   }
   return values;
 }
@@ -21,20 +22,16 @@ export function unreadable(value: string): string {
 export function setField(out: OutboundHead, name: string, value: string | Secret): void {
   const { headers } = out;
   const wanted = name.toLowerCase();
-  let kept = 0;
   let isSet = false;
   for (let i = 0; i < headers.length; i += 2) {
-    const field = headers[i] as string;
-    const matches = isNamed(field, wanted);
-    if (matches && isSet) continue;
-    headers[kept++] = field;
-    headers[kept++] = matches ? value : (headers[i + 1] as string | Secret);
-    isSet ||= matches;
+    if (!isNamed(headers[i] as string, wanted)) continue;
+    if (isSet) {
+      headers.splice(i, 2);
+      i -= 2;
+    } else {
+      headers[i + 1] = value;
+      isSet = true;
+    }
   }
-  headers.length = kept;
   if (!isSet) headers.push(name, value);
-}
-
-function isNamed(field: string | Secret | undefined, lowerCase: string): boolean {
-  return typeof field === 'string' && field.length === lowerCase.length && field.toLowerCase() === lowerCase;
 }

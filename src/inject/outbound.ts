@@ -1,25 +1,14 @@
 import { Refusal } from '../errors.ts';
+import { fieldLines, HOP_BY_HOP_NAMES, Names } from '../fields.ts';
 import { Secret } from '../secret.ts';
 import type { OutboundHead, RequestHead, Rule } from '../types.ts';
 
-/** Fields that are not simply forwarded, by lower-case name. */
-const SPECIAL = new Map<string, 'hop' | 'connection' | 'range' | 'codings'>([
-  // These end at this hop, or the codec writes them anew (RFC 9110, section 7.6.1; RFC 9112, section 6).
-  ['connection', 'connection'],
-  ['content-length', 'hop'],
-  ['http2-settings', 'hop'],
-  ['keep-alive', 'hop'],
-  ['proxy-authenticate', 'hop'],
-  ['proxy-authorization', 'hop'],
-  ['proxy-connection', 'hop'],
-  ['te', 'hop'],
-  ['transfer-encoding', 'hop'],
-  ['upgrade', 'hop'],
-  // A part of a body, asked for byte by byte, shows a secret that no search can see.
-  ['range', 'range'],
-  ['if-range', 'range'],
-  ['accept-encoding', 'codings'],
-]);
+/** These end at this hop, or the codec writes them anew (RFC 9110, section 7.6.1; RFC 9112, section 6). */
+const HOP = [...HOP_BY_HOP_NAMES, 'content-length'];
+/** A part of a body, asked for byte by byte, shows a secret that no search can see. */
+const RANGE = ['range', 'if-range'];
+/** Fields that are not simply forwarded. */
+const SPECIAL = new Names(...HOP, ...RANGE, 'accept-encoding');
 
 /** Whether the gate itself drops or rewrites the field (lower case). */
 export function isSpecial(field: string): boolean {
@@ -40,10 +29,13 @@ export class Outbound implements OutboundHead {
   target: string | Secret;
   readonly headers: (string | Secret)[];
 
-  private constructor(method: string, target: string, headers: string[]) {
-    this.method = method;
+  readonly #source: RequestHead;
+
+  private constructor(source: RequestHead, target: string, headers: string[]) {
+    this.method = source.method;
     this.target = target;
     this.headers = headers;
+    this.#source = source;
   }
 
   /** `target`: origin-form, as it was judged. */
@@ -51,17 +43,14 @@ export class Outbound implements OutboundHead {
     const keepRange = rule.allowRange || rule.injections.length === 0;
     const source = head.headers;
     const headers: string[] = [];
-    let nominated: Set<string> | undefined;
     for (let i = 0; i < source.length; i += 2) {
       const name = source[i] as string;
       const value = source[i + 1] as string;
-      const special = SPECIAL.get(name.toLowerCase());
-      if (special === undefined || (special === 'range' && keepRange)) headers.push(name, value);
-      else if (special === 'codings') headers.push(name, decodable(value));
-      else if (special === 'connection') nominated = nominate(value, nominated);
+      const special = SPECIAL.find(name);
+      if (special === undefined || (keepRange && RANGE.includes(special))) headers.push(name, value);
+      else if (special === 'accept-encoding') headers.push(name, decodable(value));
     }
-    if (nominated) dropNominated(headers, nominated);
-    return new Outbound(head.method, target, headers);
+    return new Outbound(head, target, headers);
   }
 
   /**
@@ -69,12 +58,12 @@ export class Outbound implements OutboundHead {
    * The one place where a secret becomes text.
    */
   render(): string {
-    let text = `${this.method} ${textOf(this.target, PRINTABLE_TARGET)} HTTP/1.1\r\n`;
-    const { headers } = this;
-    for (let i = 0; i < headers.length; i += 2) {
-      text += `${headers[i] as string}: ${textOf(headers[i + 1] as string | Secret, PRINTABLE)}\r\n`;
-    }
-    return text;
+    const source = this.#source;
+    const headers = this.headers.map(part => (typeof part === 'string' ? part : textOf(part, PRINTABLE)));
+    // The line as it came says the same, and is one piece with what follows it.
+    if (this.target === source.target && source.minor === 1) return fieldLines(headers, source, true);
+    const line = `${this.method} ${textOf(this.target, PRINTABLE_TARGET)} HTTP/1.1\r\n`;
+    return line + fieldLines(headers, source);
   }
 }
 
@@ -87,30 +76,6 @@ function textOf(part: string | Secret, allowed: RegExp): string {
       `credential "${part.name}" holds a control or a character outside ASCII, which cannot stand in a request head: store it again`,
     ),
   });
-}
-
-/** Field names that a Connection value adds to the hop's own. */
-function nominate(value: string, before: Set<string> | undefined): Set<string> | undefined {
-  if (value === 'keep-alive' || value === 'close') return before;
-  let names = before;
-  for (const part of value.toLowerCase().split(',')) {
-    const name = part.trim();
-    if (name === '' || name === 'close' || isSpecial(name)) continue;
-    if (name === 'host') throw new Refusal('malformed_request', { message: 'Connection names Host' });
-    names ??= new Set();
-    names.add(name);
-  }
-  return names;
-}
-
-function dropNominated(headers: string[], nominated: ReadonlySet<string>): void {
-  let kept = 0;
-  for (let i = 0; i < headers.length; i += 2) {
-    if (nominated.has((headers[i] as string).toLowerCase())) continue;
-    headers[kept++] = headers[i] as string;
-    headers[kept++] = headers[i + 1] as string;
-  }
-  headers.length = kept;
 }
 
 /** An Accept-Encoding value without the codings that the gate cannot decode. */

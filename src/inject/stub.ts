@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { createHmac, hkdfSync } from 'node:crypto';
 import { randomBase62, toBase62 } from './base62.ts';
 import { percentDecode } from './percent.ts';

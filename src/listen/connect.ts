@@ -5,7 +5,7 @@ import { requireAlive } from '../flow/judge.ts';
 import type { Channel } from '../flow/target.ts';
 import { parseAuthority } from '../policy/host.ts';
 import type { Rule, Session } from '../types.ts';
-import { get } from '../wire/headers.ts';
+import { get } from '../fields.ts';
 import type { Exchange } from '../wire/server.ts';
 import { InterceptedTunnel } from './intercepted.ts';
 import type { ProxyRooms } from './rooms.ts';

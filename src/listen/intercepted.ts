@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import type { Channel } from '../flow/target.ts';
 import { interceptTls } from '../intercept/tunnel.ts';

@@ -1,10 +1,11 @@
+import { performance } from 'node:perf_hooks';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { asRefusal, Refusal } from '../errors.ts';
 import type { Channel } from '../flow/target.ts';
 import { authenticate } from '../identity/index.ts';
 import { parseAuthority } from '../policy/host.ts';
 import type { Session } from '../types.ts';
-import { get } from '../wire/headers.ts';
+import { get } from '../fields.ts';
 import { type Exchange, ServerConnection } from '../wire/server.ts';
 import { openTunnel } from './connect.ts';
 import type { ProxyRooms } from './rooms.ts';

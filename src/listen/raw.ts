@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import type { Entry } from '../flow/entry.ts';
 import type { Tunnel, Tunnels } from './tunnels.ts';

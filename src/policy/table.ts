@@ -42,6 +42,8 @@ const DEFAULT_PORT = { https: 443, http: 80 } as const;
 const NO_RULE = { verdict: 'deny', reason: 'no_rule' } as const;
 const INTERCEPT: Admission = { verdict: 'intercept' };
 const NO_ROWS: readonly Row[] = [];
+/** Hosts whose rows are remembered: sandboxes choose them, so there is a bound. */
+const MAX_LOOKED = 1000;
 
 /** The table that `decide` and `admit` ask. No rules: everything is denied. */
 export function compileTable(specs: readonly RuleSpec[]): Table {
@@ -167,14 +169,23 @@ function indexByHost(rows: readonly Row[]): Table['rowsFor'] {
       else index.set(host, [row]);
     }
   }
+  const looked = new Map<CanonicalHost, readonly Row[]>();
   const rowsOf = (host: RuleHost): readonly Row[] => index.get(host) ?? NO_ROWS;
-  return host => {
+  const lookUp = (host: CanonicalHost): readonly Row[] => {
     let found = rowsOf(host);
     if (isIpLiteral(host)) return found;
     for (let dot = host.indexOf('.'); dot >= 0; dot = host.indexOf('.', dot + 1)) {
       found = merged(found, rowsOf(`*${host.slice(dot)}` as RuleHost));
     }
     return merged(found, rowsOf('*'));
+  };
+  return host => {
+    let rows = looked.get(host);
+    if (!rows) {
+      if (looked.size === MAX_LOOKED) looked.clear();
+      looked.set(host, (rows = lookUp(host)));
+    }
+    return rows;
   };
 }
 

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 /**
  * Escapes of single characters as URLs, JSON and JavaScript strings, and HTML write them, in one grammar:
  * `%HH` `%uHHHH` (RFC 3986, section 2.1), `\n` `\"` `\/` `\xHH` `\uHHHH` `\u{H…}` (RFC 8259, section 7; ECMA-262),

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Match } from './matcher.ts';
 
 const REMOVED = '[removed]';

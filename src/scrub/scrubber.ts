@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { RawHeaders, Sink } from '../types.ts';
 import { type Patterns, STRETCH } from './patterns.ts';
 import { replacement } from './replace.ts';

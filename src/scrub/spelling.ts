@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Secret } from '../secret.ts';
 import { escapeAt, lengthOf, LONGEST_ESCAPE, writeDecoded } from './escapes.ts';
 

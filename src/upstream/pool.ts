@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import { Refusal } from '../errors.ts';
 import type { Cidr } from '../policy/address.ts';

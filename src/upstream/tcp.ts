@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { connect, type Socket } from 'node:net';
 import { Refusal } from '../errors.ts';
 import type { Endpoint } from './own.ts';

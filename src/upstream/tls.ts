@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { isIP, type Socket } from 'node:net';

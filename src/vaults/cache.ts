@@ -80,6 +80,21 @@ export class SecretCache {
     return this.#fetch(name, entry);
   }
 
+  /** The value in use; undefined if there is none. Fetches nothing. */
+  current(name: string): Secret | undefined {
+    return this.#entries.get(name)?.current;
+  }
+
+  /** Until when `get` gives each of these at once, as long as `version` stays; 0 if one is not fresh. ms since the epoch. */
+  freshUntil(names: Iterable<string>): number {
+    let until = Number.POSITIVE_INFINITY;
+    for (const name of names) {
+      const entry = this.#entries.get(name);
+      until = Math.min(until, entry?.source && entry.current ? entry.freshUntil : 0);
+    }
+    return until;
+  }
+
   /** After an upstream refused a value: the vault's present one, which is the same object if nothing changed. */
   async refetch(name: string, rejected: Secret): Promise<Secret> {
     const entry = this.#entries.get(name);

@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { CHUNKED, type RawHeaders, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
 import { ChunkedReader, type DataSink } from './chunked.ts';
 import type { Side } from './fault.ts';
@@ -77,6 +78,13 @@ export class IncomingBody implements Source, DataSink {
     else if (this.complete) sink.end(this.#trailers);
     else if (!wantsMore) this.#valve.pause();
     else if (wasFull) this.#valve.resume();
+  }
+
+  take(): Buffer | undefined {
+    if (!this.complete || this.#fault || this.#trailers.length > 0) return undefined;
+    const chunks = this.#unread;
+    this.#unread = [];
+    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
   }
 
   /** Delivers a piece of the body, or keeps it until it is asked for. */

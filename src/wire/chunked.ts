@@ -1,8 +1,9 @@
+import { Buffer } from 'node:buffer';
+import { Names } from '../fields.ts';
 import type { RawHeaders } from '../types.ts';
 import { CR, HEX, LF } from './chars.ts';
 import { fault, type Side } from './fault.ts';
 import { parseFields } from './fields.ts';
-import { Names } from './names.ts';
 
 /** Hexadecimal digits of a chunk size: chunks below 4 GiB. */
 const MAX_SIZE_DIGITS = 8;
@@ -124,13 +125,13 @@ export class ChunkedReader {
     this.#state = 'done';
     if (this.#trailerText.length === 2) return;
     const lines = this.#trailerText.slice(0, -2);
-    this.trailers = parseFields(
+    ({ fields: this.trailers } = parseFields(
       Buffer.from(this.#trailerText, 'latin1'),
       lines,
       0,
       this.#limits.headers,
       this.#side,
-    );
+    ));
     for (let i = 0; i < this.trailers.length; i += 2) {
       if (NOT_IN_TRAILERS.has(this.trailers[i] as string)) {
         throw fault(this.#side, 'A trailer that may only stand in the head');

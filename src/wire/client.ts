@@ -1,3 +1,5 @@
+import { Buffer } from 'node:buffer';
+import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import { asRefusal, Refusal } from '../errors.ts';
 import { CHUNKED, type ResponseHead, type Sink, type Source } from '../types.ts';

@@ -1,7 +1,17 @@
+import { Buffer } from 'node:buffer';
+import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
-import { CHUNKED, type RawHeaders, type RequestHead, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
+import { fieldLines } from '../fields.ts';
+import {
+  CHUNKED,
+  type FieldSource,
+  type RawHeaders,
+  type RequestHead,
+  type Sink,
+  type Source,
+  UNTIL_CLOSE,
+} from '../types.ts';
 import type { IncomingBody } from './body.ts';
-import { fieldLines } from './headers.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
 /** What an exchange asks of its connection. */
@@ -20,6 +30,8 @@ export interface Answer {
   readonly reason: string;
   /** Without framing and hop-by-hop fields: the exchange writes those. */
   readonly headers: RawHeaders;
+  /** The head that the fields are from, if they are. */
+  readonly source?: FieldSource | undefined;
   /** Body bytes; undefined: not known beforehand. */
   readonly length: number | undefined;
   /** Closes the connection after the answer. */
@@ -27,7 +39,8 @@ export interface Answer {
 }
 
 /** A request without content. */
-const NO_BODY: Source = { pipe: sink => sink.end([]) };
+const NOTHING = Buffer.alloc(0);
+const NO_BODY: Source = { pipe: sink => sink.end([]), take: () => NOTHING };
 
 /** One request of a client and its answer. */
 export class Exchange implements WriterOwner {
@@ -100,7 +113,10 @@ export class Exchange implements WriterOwner {
       length === UNTIL_CLOSE ||
       !this.head.keepAlive ||
       !this.received;
-    const head = `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${fieldLines(answer.headers)}${this.#framing(answer, length)}\r\n`;
+    const head =
+      statusLine(answer.status, answer.reason) +
+      fieldLines(answer.headers, answer.source) +
+      this.#framing(answer, length);
     this.#answer = new MessageWriter(this.#owner.socket, this, head, length);
     if (this.#done) this.#answer.close();
     return this.#answer;
@@ -112,16 +128,17 @@ export class Exchange implements WriterOwner {
     return length ?? (minor === 1 ? CHUNKED : UNTIL_CLOSE);
   }
 
+  /** The framing fields and the empty line. */
   #framing({ status, length }: Answer, framed: number): string {
-    if (this.opensTunnel) return '';
+    if (this.opensTunnel) return '\r\n';
     const connection = this.closes
       ? 'connection: close\r\n'
       : this.head.minor === 0
         ? 'connection: keep-alive\r\n'
         : '';
-    if (framed === CHUNKED) return `transfer-encoding: chunked\r\n${connection}`;
-    if (length === undefined || status === 204) return connection;
-    return `content-length: ${length}\r\n${connection}`;
+    if (framed === CHUNKED) return `transfer-encoding: chunked\r\n${connection}\r\n`;
+    if (length === undefined || status === 204) return `${connection}\r\n`;
+    return `content-length: ${length}\r\n${connection}\r\n`;
   }
 
   /** Sends what is held. */
@@ -157,4 +174,13 @@ export class Exchange implements WriterOwner {
     this.#incoming?.fail(cause);
     this.#owner.destroy();
   }
+}
+
+let last = { status: 0, reason: '', line: '' };
+
+/** Many answers in a row have the same one. */
+function statusLine(status: number, reason: string): string {
+  if (status !== last.status || reason !== last.reason)
+    last = { status, reason, line: `HTTP/1.1 ${status} ${reason}\r\n` };
+  return last.line;
 }

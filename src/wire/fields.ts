@@ -2,14 +2,22 @@ import { Refusal } from '../errors.ts';
 import { COLON, CR, FIELD_CHAR, HTAB, LF, SP, TCHAR } from './chars.ts';
 import { fault, type Side } from './fault.ts';
 
+export interface Fields {
+  /** name, value, name, value, … in wire order and case, values without surrounding white space. */
+  readonly fields: string[];
+  /** Offsets in the text where each line starts, and where the last one ends. */
+  readonly starts: number[];
+}
+
 /**
  * Field lines (RFC 9112, section 5), each ended by CRLF, from `at` to the end of `text`, which holds the same bytes as
- * `bytes` (a loop over bytes is twice as fast): name, value, name, value, … in wire order and case, values without
- * surrounding white space.
+ * `bytes` (a loop over bytes is twice as fast).
  */
-export function parseFields(bytes: Buffer, text: string, at: number, max: number, side: Side): string[] {
+export function parseFields(bytes: Buffer, text: string, at: number, max: number, side: Side): Fields {
   const fields: string[] = [];
+  const starts: number[] = [];
   for (let name = at; name < text.length; ) {
+    starts.push(name);
     let colon = name;
     while (TCHAR[bytes[colon] as number] === 1) colon++;
     if (colon === name || bytes[colon] !== COLON) throw badName(bytes, name, colon, side);
@@ -26,7 +34,8 @@ export function parseFields(bytes: Buffer, text: string, at: number, max: number
     name = end + 2;
   }
   if (fields.length > 2 * max) throw tooMany(side);
-  return fields;
+  starts.push(text.length);
+  return { fields, starts };
 }
 
 function isSpace(code: number | undefined): boolean {

@@ -1,7 +1,7 @@
+import { HOP_BY_HOP, listOf, Names } from '../fields.ts';
 import { isToken } from './chars.ts';
 import { fault, type Side } from './fault.ts';
-import { HOP_BY_HOP, isIgnorable, listOf } from './headers.ts';
-import { Names } from './names.ts';
+import { isIgnorable } from './headers.ts';
 
 /** What the fields of one head say about the message and its connection. */
 export interface Framing {
@@ -92,7 +92,11 @@ function note(framing: Framing, name: string, value: string): void {
 }
 
 function contentLength(value: string, side: Side): number {
-  const length = /^[0-9]{1,16}$/.test(value) ? Number(value) : Number.NaN;
+  let length = value === '' || value.length > 16 ? Number.NaN : 0;
+  for (let i = 0; i < value.length; i++) {
+    const digit = value.charCodeAt(i) - 0x30;
+    length = digit >= 0 && digit <= 9 ? length * 10 + digit : Number.NaN;
+  }
   if (!Number.isSafeInteger(length)) throw fault(side, 'A Content-Length that is not a number of bytes');
   return length;
 }

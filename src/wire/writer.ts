@@ -1,6 +1,7 @@
+import { Buffer } from 'node:buffer';
 import type { Socket } from 'node:net';
+import { fieldLines } from '../fields.ts';
 import { CHUNKED, type RawHeaders, type Sink } from '../types.ts';
-import { fieldLines } from './headers.ts';
 import { COALESCE_BYTES } from './limits.ts';
 
 const NOT_LATIN1 = /[^\x00-\xff]/;

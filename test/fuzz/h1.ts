@@ -1,7 +1,7 @@
 import { METHODS } from 'node:http';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { has } from '../../src/wire/headers.ts';
+import { has } from '../../src/fields.ts';
 import { type Reading, type Readings, readRequests, readResponse } from '../wire/readings.ts';
 import { llhttpRequests, llhttpResponse } from './llhttp.ts';
 import { damage, requests, response } from './messages.ts';

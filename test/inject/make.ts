@@ -11,9 +11,24 @@ export function keyOf(seed: string): StubKey {
 /** A request head as the codec would give it. */
 export function headOf(target: string, headers: readonly string[], method = 'GET'): RequestHead {
   let text = `${method} ${target} HTTP/1.1\r\n`;
-  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  const starts = [text.length];
+  for (let i = 0; i < headers.length; i += 2) {
+    text += `${headers[i]}: ${headers[i + 1]}\r\n`;
+    starts.push(text.length);
+  }
   const bytes = Buffer.from(`${text}\r\n`, 'latin1');
-  return { method, target, minor: 1, headers, length: 0, expectContinue: false, keepAlive: true, bytes };
+  return {
+    method,
+    target,
+    minor: 1,
+    headers,
+    length: 0,
+    expectContinue: false,
+    keepAlive: true,
+    bytes,
+    text,
+    starts,
+  };
 }
 
 export function ruleOf(injections: readonly Injection[], allowRange = false): Rule {

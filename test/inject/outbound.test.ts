@@ -40,30 +40,6 @@ describe('Outbound.from', () => {
     expect(rendered(['Host', 'a', name, 'value', 'X', 'y'])).toBe('GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n');
   });
 
-  it('drops what Connection names, before and after it, in any case', () => {
-    const headers = [
-      'X-One',
-      '1',
-      'Connection',
-      'close, x-ONE , ,X-two',
-      'x-Two',
-      '2',
-      'Connection',
-      'x-three',
-      'X-Three',
-      '3',
-      'X-Four',
-      '4',
-    ];
-    expect(rendered(headers)).toBe('GET / HTTP/1.1\r\nX-Four: 4\r\n');
-  });
-
-  it('refuses a Connection that names Host', () => {
-    expect(() => rendered(['Host', 'a', 'Connection', 'HOST'])).toThrow(
-      expect.objectContaining({ code: 'malformed_request' }),
-    );
-  });
-
   it('leaves the head that it was made from untouched', () => {
     const head = headOf('/', ['Authorization', 'Bearer x', 'Connection', 'a', 'A', 'b']);
     const before = structuredClone(head.headers);

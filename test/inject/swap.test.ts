@@ -309,12 +309,6 @@ describe('a stub where it does not belong', () => {
     ['where a prefix is missing', prefixed, '/', ['X-Token', mine]],
     ['without a scheme where Basic is meant', basic, '/', ['Authorization', mine]],
     ['as the scheme before a token', bearer, '/', ['Authorization', `${mine} x`]],
-    [
-      'in a field that Connection names',
-      bearer,
-      '/',
-      ['Connection', 'authorization', 'Authorization', `Bearer ${mine}`],
-    ],
     ['beside itself behind a %', query, `/?key=${percent(mine)}&%${mine}`, []],
     ['beside itself behind %2', query, `/?key=${percent(mine)}&%2${mine}`, []],
     ['beside itself in base64 behind a %', query, `/?key=${percent(mine)}&%${base64(`x${mine}`)}`, []],

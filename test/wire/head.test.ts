@@ -32,6 +32,8 @@ describe('a request head', () => {
       expectContinue: false,
       keepAlive: true,
       bytes: latin1(text),
+      text: text.slice(0, -2),
+      starts: [34, 42, 56, 66, 74, 94],
     });
   });
 
@@ -262,12 +264,15 @@ describe('a response head', () => {
   });
 
   test('keeps status text and fields as sent', () => {
-    const { head } = parse('HTTP/1.1 404 N\xf6t\t found \r\nSet-Cookie: a\r\nset-cookie: b\r\n\r\n');
-    expect(head).toEqual({
+    const text = 'HTTP/1.1 404 N\xf6t\t found \r\nSet-Cookie: a\r\nset-cookie: b\r\n\r\n';
+    expect(parse(text).head).toEqual({
       status: 404,
       reason: 'N\xf6t\t found ',
       headers: ['Set-Cookie', 'a', 'set-cookie', 'b'],
       length: UNTIL_CLOSE,
+      bytes: latin1(text),
+      text: text.slice(0, -2),
+      starts: [26, 41, 56],
     });
   });
 
@@ -285,6 +290,8 @@ describe('a response head', () => {
     ['HTTP/1.1 600 OK', status],
     ['HTTP/1.1 200 a\x00', status],
     ['HTTP/1.1 200 a\rb', status],
+    ['HTTP/1.1 200 OK\r', status],
+    ['HTTP/1.1 200\r', status],
     ['HTTP/1.1 200 a\nx: y', status],
     ['HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket', interim],
     ['HTTP/1.1 199 x', interim],
