@@ -93,8 +93,10 @@ class Ask implements ClientHandlers {
     this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
     if (this.#x.done) this.#giveUp(new ClientLeft());
     else if (head.length === 0) sink.end([]);
-    else this.#x.body.pipe(upload(sink, this.#question, cause => this.#giveUp(cause)));
-    connection.flush();
+    else {
+      this.#x.body.pipe(upload(sink, this.#question, cause => this.#giveUp(cause)));
+      connection.flush();
+    }
   }
 
   #giveUp(cause: Error): void {

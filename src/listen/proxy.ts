@@ -98,6 +98,7 @@ export class ProxyListener {
       this.#outer.delete(connection);
       connection.detach();
       x.respond(ESTABLISHED).end([]);
+      x.flush();
       return connection.socket;
     };
     openTunnel(this.#rooms, this.#tunnels, { x, session, establish });

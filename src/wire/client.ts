@@ -132,7 +132,10 @@ export class ClientConnection implements WriterOwner, Valve {
     this.#hasAnswered = true;
     this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     try {
-      if (this.#writer?.unsent === true) throw fault('upstream_malformed', 'An answer before the request');
+      // Retryable: it may be what a server says before it closes an idle connection.
+      if (this.#writer?.unsent === true) {
+        return this.#fail(fault('upstream_malformed', 'An answer before the request'), true);
+      }
       while (this.#handlers && this.#held.length > 0 && this.#readPart());
     } catch (thrown) {
       this.#fail(thrown);

@@ -12,6 +12,7 @@ import {
   UNTIL_CLOSE,
 } from '../types.ts';
 import type { IncomingBody } from './body.ts';
+import { began, ended, leaveNow } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
 /** What an exchange asks of its connection. */
@@ -67,6 +68,7 @@ export class Exchange implements WriterOwner {
   readonly #incoming: IncomingBody | null;
 
   constructor(owner: ExchangeOwner, head: RequestHead, incoming: IncomingBody | null) {
+    began();
     this.#owner = owner;
     this.head = head;
     this.#incoming = incoming;
@@ -99,6 +101,7 @@ export class Exchange implements WriterOwner {
     if (this.#done || this.#answer || this.head.minor === 0) return;
     const text = `HTTP/1.1 ${status} ${reason}\r\n${fieldLines(headers)}\r\n`;
     this.#interimBytes += text.length;
+    leaveNow();
     this.#owner.socket.write(text, 'latin1');
   }
 
@@ -154,7 +157,7 @@ export class Exchange implements WriterOwner {
   /** The client's fault or absence. `isOver`: it can no longer be answered. */
   abort(cause: Error, isOver: boolean): void {
     if (isOver) {
-      this.#done = true;
+      this.#end();
       this.#answer?.close();
     }
     if (this.#aborted) return;
@@ -163,14 +166,19 @@ export class Exchange implements WriterOwner {
     this.#incoming?.fail(cause);
   }
 
-  written(): void {
+  #end(): void {
+    if (!this.#done) ended();
     this.#done = true;
+  }
+
+  written(): void {
+    this.#end();
     this.#incoming?.fail(new Error('the request was answered before its body was complete'));
     this.#owner.answered(this);
   }
 
   cut(cause: Error): void {
-    this.#done = true;
+    this.#end();
     this.#incoming?.fail(cause);
     this.#owner.destroy();
   }

@@ -8,6 +8,7 @@ import { fault } from './fault.ts';
 import { checkPartialHead, headLength, parseRequestHead, unreadableHead } from './head.ts';
 import { LINGER_BYTES, LINGER_MS, type WireLimits } from './limits.ts';
 import { Progress } from './progress.ts';
+import { leaveNow } from './turn.ts';
 
 export { Exchange } from './exchange.ts';
 export { WIRE_LIMITS, type WireLimits } from './limits.ts';
@@ -127,8 +128,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
 
   readonly #onData = (chunk: Buffer): void => {
     if (this.#deaf) return this.#drop(chunk);
-    if (this.#held.length === 0) this.#held = chunk;
-    else this.#held = Buffer.concat([this.#held, chunk]);
+    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     this.#read();
   };
 
@@ -177,14 +177,12 @@ export class ServerConnection implements ExchangeOwner, Valve {
     this.#hasSkippedLine = false;
     this.#progress.reset();
     this.#unpause();
-    let broken: unknown;
     try {
       if (body && this.#held.length > 0) this.#readBody(x, body);
-    } catch (thrown) {
-      broken = thrown;
+    } finally {
+      // Also for a body that is broken from the start: what is thrown then aborts the request.
+      this.#handlers.request(x);
     }
-    this.#handlers.request(x);
-    if (broken !== undefined) throw broken;
   }
 
   /** One empty line before a request is let pass (RFC 9112, section 2.2). */
@@ -250,6 +248,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
     this.#deaf = true;
     this.#held = NOTHING;
     this.#since = performance.now();
+    leaveNow();
     this.socket.end();
     this.#unpause();
   }

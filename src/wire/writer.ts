@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import { fieldLines } from '../fields.ts';
 import { CHUNKED, type RawHeaders, type Sink } from '../types.ts';
 import { COALESCE_BYTES } from './limits.ts';
+import { type Leaving, leaveNow, leaveSoon } from './turn.ts';
 
 const NOT_LATIN1 = /[^\x00-\xff]/;
 
@@ -17,8 +18,11 @@ export interface WriterOwner {
   cut(cause: Error): void;
 }
 
-/** One message on its way out: the head is held so that it leaves in one write with the first bytes of the body. */
-export class MessageWriter implements Sink {
+/**
+ * One message on its way out. The head is held so that it leaves in one write with the first bytes of the body; a small
+ * message leaves whole, at the end of the event loop's turn (turn.ts).
+ */
+export class MessageWriter implements Sink, Leaving {
   onDrain: (() => void) | null = null;
   /** Wire bytes of the message so far. */
   bytes = 0;
@@ -26,9 +30,10 @@ export class MessageWriter implements Sink {
   readonly #owner: WriterOwner;
   readonly #length: number;
   #bodyBytes = 0;
-  /** Latin1 text that waits to be sent, and the chunk that follows it. */
+  /** What waits to be sent: latin1 text, a chunk, and the latin1 text behind it. */
   #held: string;
   #heldChunk: Buffer | null = null;
+  #heldEnd = '';
   #open = true;
 
   /** `head` ends with its empty line. `length`: ≥ 0, CHUNKED, UNTIL_CLOSE or BODYLESS. */
@@ -59,33 +64,45 @@ export class MessageWriter implements Sink {
       return true;
     }
     if (this.#length === CHUNKED) return this.#writeChunk(chunk);
+    this.bytes += chunk.length;
+    // A body that is here whole ends in the same turn.
+    if (this.#held !== '' && chunk.length === this.#length && chunk.length <= COALESCE_BYTES) {
+      this.#heldChunk = chunk;
+      return true;
+    }
     const head = this.#held;
     this.#held = '';
-    this.bytes += chunk.length;
     return this.#send(head, chunk, '');
   }
 
   #writeChunk(chunk: Buffer): boolean {
     if (this.#heldChunk) this.flush();
     const size = `${chunk.length.toString(16)}\r\n`;
-    const prefix = this.#held + size;
     this.bytes += size.length + chunk.length + 2;
     if (this.#held === '') return this.#send(size, chunk, '\r\n');
     // A short body often ends in the same turn: then head, chunk and end leave in one write.
-    this.#held = prefix;
+    this.#held += size;
     this.#heldChunk = chunk;
-    process.nextTick(flush, this);
+    this.#heldEnd = '\r\n';
+    process.nextTick(flushOpen, this);
     return true;
   }
 
+  /** Sends what is held, at once. */
   flush(): void {
+    if (this.#held === '') return;
+    leaveNow();
+    this.leave();
+  }
+
+  leave(): void {
     const text = this.#held;
     const chunk = this.#heldChunk;
+    const end = this.#heldEnd;
     if (text === '' || this.#socket.destroyed) return;
-    this.#held = '';
-    this.#heldChunk = null;
-    if (chunk) this.#send(text, chunk, '\r\n');
-    else this.#socket.write(text, 'latin1');
+    this.#clear();
+    if (chunk) this.#send(text, chunk, end);
+    else this.#socket.write(text + end, 'latin1');
   }
 
   end(trailers: RawHeaders): void {
@@ -96,18 +113,18 @@ export class MessageWriter implements Sink {
     }
     this.#open = false;
     if (this.#length === CHUNKED) this.#endChunks(`0\r\n${fieldLines(trailers)}\r\n`);
-    else this.flush();
+    if (this.#held !== '') leaveSoon(this);
     this.#owner.written();
   }
 
   #endChunks(last: string): void {
-    const text = this.#held;
-    const chunk = this.#heldChunk;
-    this.#held = '';
-    this.#heldChunk = null;
     this.bytes += last.length;
-    if (chunk) this.#send(text, chunk, `\r\n${last}`);
-    else this.#socket.write(text + last, 'latin1');
+    if (this.#held !== '') {
+      this.#heldEnd += last;
+    } else {
+      leaveNow();
+      this.#socket.write(last, 'latin1');
+    }
   }
 
   abort(cause: Error): void {
@@ -119,11 +136,17 @@ export class MessageWriter implements Sink {
   /** From now on, what is written is dropped. */
   close(): void {
     this.#open = false;
+    this.#clear();
+  }
+
+  #clear(): void {
     this.#held = '';
     this.#heldChunk = null;
+    this.#heldEnd = '';
   }
 
   #send(prefix: string, chunk: Buffer, suffix: string): boolean {
+    leaveNow();
     if (prefix === '' && suffix === '') return this.#socket.write(chunk);
     if (chunk.length <= COALESCE_BYTES) return this.#socket.write(joined(prefix, chunk, suffix));
     this.#socket.cork();
@@ -135,8 +158,9 @@ export class MessageWriter implements Sink {
   }
 }
 
-function flush(writer: MessageWriter): void {
-  writer.flush();
+/** What is complete leaves by itself. */
+function flushOpen(writer: MessageWriter): void {
+  if (writer.open) writer.flush();
 }
 
 function joined(prefix: string, chunk: Buffer, suffix: string): Buffer {

@@ -292,7 +292,7 @@ describe('an answer', () => {
     upstream.send(5);
     upstream.peer.write('HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n');
     await upstream.until(() => upstream.log.length > 1);
-    expect(upstream.log).toEqual(['upstream_malformed: An answer before the request', 'closed']);
+    expect(upstream.log).toEqual(['upstream_malformed: An answer before the request (retryable)', 'closed']);
   });
 
   test('before the whole request was sent is delivered; the rest of the request is dropped', async () => {

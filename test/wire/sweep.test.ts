@@ -217,8 +217,8 @@ function ask() {
     free: () => log.push('free'),
     closed: () => log.push('closed'),
   });
-  const send = (length: number): Sink =>
-    connection.send('GET / HTTP/1.1\r\n', 'GET', length, {
+  const send = (length: number): Sink => {
+    const sink = connection.send('GET / HTTP/1.1\r\n', 'GET', length, {
       informational: head => log.push(`${head.status}`),
       response: (head, body) => {
         log.push(`${head.status}`);
@@ -226,6 +226,9 @@ function ask() {
       },
       failed: (refusal, retryable) => log.push(`${refusal.code} ${retryable}`),
     });
+    connection.flush();
+    return sink;
+  };
   return { socket, connection, log, send };
 }
 
