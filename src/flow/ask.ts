@@ -22,6 +22,8 @@ export interface Question {
   readonly session: string;
   /** Request line and headers as they go on the wire: holds the credentials. */
   readonly head: string;
+  /** The whole body, instead of what the client sends. */
+  readonly body: Buffer | undefined;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
   readonly counter: StubCounter;
@@ -67,11 +69,12 @@ function reasonOf(thrown: unknown): unknown {
 }
 
 function send(connection: ClientConnection, x: Exchange, question: Question): Promise<Reply> {
-  const { patterns, scrubber } = question;
+  const { patterns, scrubber, body: whole } = question;
   return new Promise<Reply>((resolve, reject) => {
     const bodyless = x.head.length === 0 && !has(x.head.headers, 'content-length');
     const reused = connection.requests > 0;
-    const sink = connection.send(question.head, x.head.method, bodyless ? NONE : x.head.length, {
+    const length = whole ? whole.length : bodyless ? NONE : x.head.length;
+    const sink = connection.send(question.head, x.head.method, length, {
       informational: head => interim(x, head, scrubber),
       response: (head, body) => resolve({ head, body, patterns, scrubber, discard }),
       failed: (refusal, retryable) => reject(retryable && reused ? new StaleConnection(refusal) : refusal),
@@ -83,7 +86,10 @@ function send(connection: ClientConnection, x: Exchange, question: Question): Pr
     };
     x.onAbort = cause => giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
     if (x.done) giveUp(new ClientLeft());
-    else if (x.head.length === 0) sink.end([]);
+    else if (whole) {
+      sink.write(whole);
+      sink.end([]);
+    } else if (x.head.length === 0) sink.end([]);
     else x.body.pipe(upload(sink, question, giveUp));
     connection.flush();
   });

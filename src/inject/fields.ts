@@ -38,3 +38,15 @@ export function setField(out: OutboundHead, name: string, value: string | Secret
 function isNamed(field: string | Secret | undefined, lowerCase: string): boolean {
   return typeof field === 'string' && field.length === lowerCase.length && field.toLowerCase() === lowerCase;
 }
+
+/** Takes out all fields of these lower-case names. */
+export function removeFields({ headers }: OutboundHead, names: ReadonlySet<string>): void {
+  let kept = 0;
+  for (let i = 0; i < headers.length; i += 2) {
+    const field = headers[i] as string;
+    if (names.has(field.toLowerCase())) continue;
+    headers[kept++] = field;
+    headers[kept++] = headers[i + 1] as string | Secret;
+  }
+  headers.length = kept;
+}

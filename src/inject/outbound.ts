@@ -1,6 +1,6 @@
 import { Refusal } from '../errors.ts';
 import { Secret } from '../secret.ts';
-import type { OutboundHead, RequestHead, Rule } from '../types.ts';
+import type { OutboundBody, OutboundHead, RequestHead, Rule } from '../types.ts';
 
 /** Fields that are not simply forwarded, by lower-case name. */
 const SPECIAL = new Map<string, 'hop' | 'connection' | 'range' | 'codings'>([
@@ -39,6 +39,7 @@ export class Outbound implements OutboundHead {
   readonly method: string;
   target: string | Secret;
   readonly headers: (string | Secret)[];
+  body: OutboundBody | undefined = undefined;
 
   private constructor(method: string, target: string, headers: string[]) {
     this.method = method;
