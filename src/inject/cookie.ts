@@ -8,6 +8,9 @@ import { fieldValues, unreadable } from './fields.ts';
 /** RFC 6265, section 4.1.1: visible ASCII without quote, comma, semicolon and backslash. */
 const COOKIE_OCTETS = /^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*$/;
 
+/** What a field may hold to which a credential is written. */
+const PRINTABLE = /^[\x20-\x7e]*$/;
+
 /** What stands between two semicolons of a Cookie field (RFC 6265, section 4.2.1). */
 interface Pair {
   readonly name: string;
@@ -30,10 +33,12 @@ class Cookie implements Placement {
   }
 
   find(out: OutboundHead): readonly string[] {
-    const pairs = fieldValues(out, 'cookie').flatMap(field => field.split(';').map(parse));
+    const fields = fieldValues(out, 'cookie');
+    const pairs = fields.flatMap(field => field.split(';').map(parse));
     const mine = pairs.filter(({ name }) => name === this.#name).map(({ value }) => value);
     // Which of two counts depends on the server, and so does where an open quote ends.
-    const isClear = mine.length === 1 && pairs.every(pair => pair.isClear);
+    const isClear =
+      mine.length === 1 && pairs.every(pair => pair.isClear) && fields.every(field => PRINTABLE.test(field));
     return isClear ? mine : mine.map(unreadable);
   }
 

@@ -11,6 +11,8 @@ export interface JsonPlace {
 /** Parsers differ in how deep they go (RFC 8259, section 9). */
 const MAX_DEPTH = 128;
 const OFF_PATH = -1;
+const [QUOTE, BACKSLASH, OPEN_BRACE, OPEN_BRACKET] = [0x22, 0x5c, 0x7b, 0x5b];
+const [CLOSE_BRACE, CLOSE_BRACKET, COMMA, COLON] = [0x7d, 0x5d, 0x2c, 0x3a];
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const HEX4 = /^[0-9A-Fa-f]{4}$/;
 
@@ -31,6 +33,8 @@ class Scanner {
   readonly #tokens: readonly string[];
   #at = 0;
   #depth = 0;
+  /** The last string holds neither escapes nor characters outside ASCII. */
+  #isPlain = true;
   #place: JsonPlace | undefined;
 
   constructor(text: Buffer, tokens: readonly string[]) {
@@ -48,10 +52,9 @@ class Scanner {
   #value(matched: number): number {
     this.#space();
     const start = this.#at;
-    const first = String.fromCharCode(this.#text[start] ?? 0);
-    if (first === '{') this.#nested(() => this.#object(matched));
-    else if (first === '[') this.#nested(() => this.#array(matched));
-    else if (first === '"') this.#string();
+    const first = this.#text[start];
+    if (first === OPEN_BRACE || first === OPEN_BRACKET) this.#nested(first, matched);
+    else if (first === QUOTE) this.#string();
     else this.#scalar();
     const end = this.#at;
     if (matched === this.#tokens.length) this.#place = { start, end, before: '' };
@@ -59,12 +62,13 @@ class Scanner {
     return end;
   }
 
-  #nested(read: () => void): void {
+  #nested(opening: number, matched: number): void {
     if (++this.#depth > MAX_DEPTH) {
       throw new BodyFault(`is nested deeper than ${MAX_DEPTH} levels`, 'Send it flatter');
     }
     this.#at++;
-    read();
+    if (opening === OPEN_BRACE) this.#object(matched);
+    else this.#array(matched);
     this.#depth--;
   }
 
@@ -72,7 +76,7 @@ class Scanner {
     const token = this.#tokens[matched];
     let end = this.#at;
     let isFound = false;
-    const isEmpty = this.#isNext('}');
+    const isEmpty = this.#isNext(CLOSE_BRACE);
     if (!isEmpty) {
       do {
         const isHere = this.#isNamed(token);
@@ -80,10 +84,10 @@ class Scanner {
           throw new BodyFault(`holds the name ${JSON.stringify(token)} twice in one object`, 'Send it once');
         }
         isFound ||= isHere;
-        this.#expect(':');
+        this.#expect(COLON);
         end = this.#value(isHere ? matched + 1 : OFF_PATH);
-      } while (this.#isNext(','));
-      this.#expect('}');
+      } while (this.#isNext(COMMA));
+      this.#expect(CLOSE_BRACE);
     }
     if (token === undefined || isFound || matched !== this.#tokens.length - 1) return;
     this.#place = { start: end, end, before: `${isEmpty ? '' : ','}${JSON.stringify(token)}:` };
@@ -91,12 +95,12 @@ class Scanner {
 
   #array(matched: number): void {
     const token = this.#tokens[matched];
-    if (this.#isNext(']')) return;
+    if (this.#isNext(CLOSE_BRACKET)) return;
     let index = 0;
     do {
       this.#value(token === String(index++) ? matched + 1 : OFF_PATH);
-    } while (this.#isNext(','));
-    this.#expect(']');
+    } while (this.#isNext(COMMA));
+    this.#expect(CLOSE_BRACKET);
   }
 
   /** Reads a member's name; whether it is `token`. */
@@ -104,10 +108,10 @@ class Scanner {
     this.#space();
     const start = this.#at;
     this.#string();
-    const name = this.#text.subarray(start, this.#at);
+    const end = this.#at;
     this.#space();
-    if (token === undefined) return false;
-    const text = JSON.parse(name.toString('utf8')) as string;
+    if (token === undefined || (this.#isPlain && end - start - 2 !== token.length)) return false;
+    const text = JSON.parse(this.#text.toString('utf8', start, end)) as string;
     if (text === token) return true;
     // Go's parser ignores case; a C string ends at a NUL.
     if (fold(text.split('\0', 1)[0] as string) === fold(token)) {
@@ -121,15 +125,18 @@ class Scanner {
 
   #string(): void {
     const text = this.#text;
-    if (text[this.#at] !== 0x22) throw notJson();
+    if (text[this.#at] !== QUOTE) throw notJson();
+    this.#isPlain = true;
     for (let at = this.#at + 1; at < text.length; at++) {
       const c = text[at] as number;
-      if (c === 0x22) {
+      if (c === QUOTE) {
         this.#at = at + 1;
         return;
       }
       if (c < 0x20) throw notJson();
-      if (c !== 0x5c) continue;
+      if (c > 0x7f) this.#isPlain = false;
+      if (c !== BACKSLASH) continue;
+      this.#isPlain = false;
       const escaped = String.fromCharCode(text[++at] ?? 0);
       if (escaped !== 'u') {
         if (!'"\\/bfnrt'.includes(escaped)) throw notJson();
@@ -145,6 +152,8 @@ class Scanner {
   #scalar(): void {
     const start = this.#at;
     while (isScalar(this.#text[this.#at])) this.#at++;
+    // Most are one digit long.
+    if (this.#at === start + 1 && isDigit(this.#text[start])) return;
     const word = this.#text.toString('latin1', start, this.#at);
     if (word !== 'true' && word !== 'false' && word !== 'null' && !NUMBER.test(word)) throw notJson();
   }
@@ -157,14 +166,14 @@ class Scanner {
     }
   }
 
-  #isNext(char: string): boolean {
+  #isNext(char: number): boolean {
     this.#space();
-    if (this.#text[this.#at] !== char.charCodeAt(0)) return false;
+    if (this.#text[this.#at] !== char) return false;
     this.#at++;
     return true;
   }
 
-  #expect(char: string): void {
+  #expect(char: number): void {
     if (!this.#isNext(char)) throw notJson();
   }
 }
@@ -176,6 +185,10 @@ function isScalar(c: number | undefined): boolean {
   return (
     (c >= 0x30 && c <= 0x39) || (letter >= 0x61 && letter <= 0x7a) || c === 0x2b || c === 0x2d || c === 0x2e
   );
+}
+
+function isDigit(c: number | undefined): boolean {
+  return c !== undefined && c >= 0x30 && c <= 0x39;
 }
 
 /** The same for all that differs only by case. */
