@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { bytesOf } from '../../src/inject/body.ts';
 import { placements } from '../../src/inject/index.ts';
 import { locate } from '../../src/inject/json-text.ts';
