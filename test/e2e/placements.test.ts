@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import { canary } from '../support/canary.ts';
@@ -19,7 +19,11 @@ interface Placed extends Sandbox {
 }
 
 /** A gate in front of an upstream that repeats what it receives, raw and in the ways in which services do. */
-async function scene(inject: Readonly<Record<string, unknown>>, secret = canary(AWKWARD)): Promise<Placed> {
+async function scene(
+  inject: Readonly<Record<string, unknown>>,
+  secret = canary(AWKWARD),
+  shape = 'generic',
+): Promise<Placed> {
   const upstream = closing(
     await startHttp({ hosts: [ECHO_HOST] }, ({ url, headers, body }, response) => {
       response.setHeader('x-url', url);
@@ -30,7 +34,7 @@ async function scene(inject: Readonly<Record<string, unknown>>, secret = canary(
     }),
   );
   const gate = await startTestGate({
-    credentials: { api: { secret, env: 'API_KEY' } },
+    credentials: { api: { secret, env: 'API_KEY', shape } },
     rules: [{ name: 'api', hosts: [ECHO_HOST], inject: [{ credential: 'api', ...inject }] }],
     upstreams: { [ECHO_HOST]: upstream },
   });
@@ -65,7 +69,8 @@ async function expectPlaced(
 
 test('a token in the path', async () => {
   const secret = canary('4711:');
-  const box = await scene({ as: 'path', template: '/bot{credential}/**' }, secret);
+  const box = await scene({ as: 'path', template: '/bot{credential}/**' }, secret, 'telegram-bot');
+  expect(box.stub).toMatch(/^0{10}:AA[0-9A-Za-z]{33}$/);
   const ran = await runOk('curl', ['-sS', '-i', `${URL}/bot${box.stub}/getMe?x=%20`], { env: box.env });
   expect(box.upstream.requests[0]?.url).toBe(`/bot${secret}/getMe?x=%20`);
   await expectPlaced(box, ran.output, 'path /bot{credential}', '/bot[stub]/getMe');
@@ -167,4 +172,25 @@ test('a body is sent once more after a 401, with the credential that is valid by
   ]);
   expect(ran.stdout).toBe(`key=${stub}&a=b`);
   expect(await gate.audit(1)).toMatchObject([{ status: 200, stubs_seen: 1 }]);
+});
+
+test('a credential is fetched only once the body is known to be allowed', async () => {
+  const gate = await startTestGate({
+    credentials: { api: { secret: canary(), env: 'API_KEY' } },
+    rules: [{ name: 'api', hosts: [ECHO_HOST], inject: [{ credential: 'api', as: 'form', field: 'key' }] }],
+    upstreams: { [ECHO_HOST]: closing(await startHttp({ hosts: [ECHO_HOST] }, () => undefined)) },
+  });
+  // Whoever asks for it now is told so.
+  rmSync(join(gate.files.dir, 'api.secret'));
+  const { env, session } = await enter(gate);
+  const cases: [string, string][] = [
+    ['key=mine', 'foreign_credential'],
+    [`key=x${session.stubs['API_KEY']}`, 'stub_misplaced'],
+    [`key=a&key=b`, 'malformed_request'],
+    [`key=${session.stubs['API_KEY']}`, 'credential_unavailable'],
+  ];
+  for (const [data, code] of cases) {
+    const ran = await runOk('curl', ['-sS', '-d', data, `${URL}/x`], { env });
+    expect(ran.stdout).toContain(`"code":"${code}"`);
+  }
 });
