@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { asRefusal, type Reason, Refusal } from './errors.ts';
 import { answer } from './flow/answer.ts';
 import { ClientLeft } from './flow/ask.ts';
+import { withBody } from './flow/body.ts';
 import { Entry } from './flow/entry.ts';
 import { judge } from './flow/judge.ts';
 import { refuse, refusalLength } from './flow/refuse.ts';
@@ -48,13 +49,16 @@ export class Flow {
     try {
       rooms.audit.assertWritable();
       const job = judge(rooms, x, channel, originForm, entry);
-      const out = outgoing(rooms, job);
+      let out = outgoing(rooms, job);
+      const receiving = withBody(rooms, job, out);
+      if (receiving) out = await receiving;
       const fetching = rooms.keyring.open(job.profile, out.credentials);
       if (fetching) await fetching;
       let reply = await send(rooms, job, out);
       if (reply.head.status === 401 && (await renewed(rooms, job, out))) {
         reply.discard();
-        reply = await send(rooms, job, outgoing(rooms, job));
+        const again = outgoing(rooms, job);
+        reply = await send(rooms, job, (await withBody(rooms, job, again, out.received)) ?? again);
       }
       try {
         const unfinished = answer(x, reply, entry);

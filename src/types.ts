@@ -102,6 +102,18 @@ export interface OutboundHead {
   target: string | Secret;
   /** name, value, name, value, … in wire order and case. */
   readonly headers: (string | Secret)[];
+  /** Only if the rule places a credential in it. */
+  body: OutboundBody | undefined;
+}
+
+/** What a placement can read of a body. */
+export type BodyKind = 'json' | 'form';
+
+/** A request body that was received whole; valid UTF-8. */
+export interface OutboundBody {
+  readonly kind: BodyKind;
+  /** A `Secret` once a credential was placed: latin1 text, so that every byte is kept. */
+  content: Buffer | Secret;
 }
 
 /** Where a credential was written. */
@@ -117,10 +129,35 @@ export interface Placement {
   readonly type: string;
   /** Two injections with one slot compete for the same place, such as `header authorization`. Safe to log. */
   readonly slot: string;
-  /** The texts that stand at the place, decoded, any of which may be the stub; empty: nothing stands there. */
-  find(out: OutboundHead): readonly string[];
+  /** The place is in a body of that kind, which is received whole up to `limit` bytes. Absent: it is in the head. */
+  readonly body?: { readonly kind: BodyKind; readonly limit: number };
+  /**
+   * The texts that stand at the place, decoded, any of which may be the stub; empty: nothing stands there; undefined:
+   * the request has no such place. Throws BodyFault for a body that cannot be read, or not in one way only.
+   */
+  find(out: OutboundHead): readonly string[] | undefined;
   /** Writes the credential in the place of `stub`, or at the place if there was no stub. */
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed;
+  /** The path without what stands at the place, for the audit. Absent: the place is not in the path. */
+  redact?(path: string, stubs: StubCount): string;
+}
+
+/** Counts the stubs in a latin1 text. */
+export interface StubCount {
+  count(text: string): number;
+}
+
+/** Why a request body cannot be read. Neither text holds anything that the sandbox wrote. */
+export class BodyFault extends Error {
+  /** What to send instead. */
+  readonly hint: string;
+
+  /** `message` follows "The body", such as `is not JSON (RFC 8259)`. */
+  constructor(message: string, hint: string) {
+    super(message);
+    this.name = 'BodyFault';
+    this.hint = hint;
+  }
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------

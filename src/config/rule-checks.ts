@@ -96,8 +96,16 @@ function checkInjections(
         'shares its place with another injection, so neither can be `required`; leave that out',
       );
     }
+    const outer = [...taken.keys()].find(other => isInside(other, slot) || isInside(slot, other));
+    if (outer !== undefined) report([...path, i], `overlaps another injection's place, ${outer}; keep one`);
     taken.set(slot, [...others, entry]);
   }
+}
+
+/** Whether one place is a part of another: a cookie of the whole field, a JSON value of an object. */
+function isInside(outer: string, slot: string): boolean {
+  if (outer === 'header cookie') return slot.startsWith('cookie ');
+  return outer.startsWith('json ') && slot.startsWith(`${outer}/`);
 }
 
 function buildPlacement(entry: Mapping): Placement | undefined {

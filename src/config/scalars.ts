@@ -4,8 +4,9 @@ import { formatIp, parseIp } from '../policy/ip.ts';
 import type { SecretRef } from '../types.ts';
 import type { ListenAddress, ParentProxy, ResolvedTo } from './types.ts';
 
+export { parseSize } from '../inject/size.ts';
+
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-const UNIT_BYTES = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const;
 /** What a timer of Node can wait for, in whole days. */
 const MAX_DURATION_MS = 24 * UNIT_MS.d;
 
@@ -20,13 +21,6 @@ export function parseDuration(text: string): number | undefined {
   const [, count, unit] = /^([1-9]\d{0,9})(ms|s|m|h|d)$/.exec(text) ?? [];
   const duration = Number(count) * UNIT_MS[unit as keyof typeof UNIT_MS];
   return duration <= MAX_DURATION_MS ? duration : undefined;
-}
-
-/** `512B`, `32KiB`, `1MiB`, `1GiB`, in bytes. */
-export function parseSize(text: string): number | undefined {
-  const [, count, unit] = /^([1-9]\d{0,9})(B|KiB|MiB|GiB)$/.exec(text) ?? [];
-  const size = Number(count) * UNIT_BYTES[unit as keyof typeof UNIT_BYTES];
-  return Number.isSafeInteger(size) ? size : undefined;
 }
 
 /** `host:port` or `unix:/path`; port 0 takes a free one. The path may still be relative. */

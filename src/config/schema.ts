@@ -179,6 +179,6 @@ function shapeFault(text: string): string | undefined {
     return undefined;
   } catch {
     // Its message quotes the text, which could be a real token.
-    return `is not a shape; write ${listed(Object.keys(SHAPES))}, or a template of letters, digits, _ . - ~ with one part of {20} or more, such as "sk-{48}"`;
+    return `is not a shape; write ${listed(Object.keys(SHAPES))}, or a template of letters, digits, _ . - ~ : with one part of {20} or more, such as "sk-{48}"`;
   }
 }

@@ -23,6 +23,8 @@ export interface Question {
   readonly session: string;
   /** Request line and headers as they go on the wire: holds the credentials. */
   readonly head: string;
+  /** The whole body, instead of what the client sends. */
+  readonly body: Buffer | undefined;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
   /** Of the stubs in the body, if there is one. */
@@ -85,15 +87,20 @@ class Ask implements ClientHandlers {
 
   #send(connection: ClientConnection): void {
     const { head } = this.#x;
+    const { body } = this.#question;
     const isBodyless = head.length === 0 && !has(head.headers, 'content-length');
+    const length = body ? body.length : isBodyless ? NONE : head.length;
     this.#connection = connection;
     this.#isReused = connection.requests > 0;
-    const sink = connection.send(this.#question.head, head.method, isBodyless ? NONE : head.length, this);
+    const sink = connection.send(this.#question.head, head.method, length, this);
     this.#sink = sink;
     this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
-    if (this.#x.done) this.#giveUp(new ClientLeft());
-    else if (head.length === 0) sink.end([]);
-    else {
+    if (this.#x.done) {
+      this.#giveUp(new ClientLeft());
+    } else if (body || head.length === 0) {
+      if (body) sink.write(body);
+      sink.end([]);
+    } else {
       this.#x.body.pipe(upload(sink, this.#question, cause => this.#giveUp(cause)));
       connection.flush();
     }

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { AuditLog } from '../audit/log.ts';
 import type { Metrics } from '../audit/metrics.ts';
 import type { Reason, Refusal } from '../errors.ts';
-import type { AuditEvent, RequestHead, Session } from '../types.ts';
+import type { AuditEvent, RequestHead, Rule, Session, StubCount } from '../types.ts';
 import { get } from '../fields.ts';
 import type { Channel } from './target.ts';
 
@@ -94,6 +94,14 @@ export class Entry {
     this.event.reason = code;
     this.event.status = status;
     if (TOUCHES_SECRETS.has(code)) this.withhold();
+  }
+
+  /** Blanks the places in the path where a credential may stand. */
+  redact({ injections }: Rule, stubs: StubCount): void {
+    for (const { placement } of injections) {
+      if (placement.redact && this.event.path !== null)
+        this.event.path = placement.redact(this.event.path, stubs);
+    }
   }
 
   /** Leaves out what the sandbox chose the text of. */

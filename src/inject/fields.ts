@@ -1,4 +1,4 @@
-import { isNamed } from '../fields.ts';
+import { isNamed, type Names } from '../fields.ts';
 import type { OutboundHead } from '../types.ts';
 import type { Secret } from '../secret.ts';
 
@@ -34,4 +34,9 @@ export function setField(out: OutboundHead, name: string, value: string | Secret
     }
   }
   if (!isSet) headers.push(name, value);
+}
+
+/** Takes out all fields of these names. */
+export function removeFields({ headers }: OutboundHead, names: Names): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) if (names.has(headers[i] as string)) headers.splice(i, 2);
 }

@@ -2,7 +2,11 @@ import { Registry } from '../registry.ts';
 import type { Placement } from '../types.ts';
 import { basic } from './basic.ts';
 import { bearer } from './bearer.ts';
+import { cookie } from './cookie.ts';
+import { form } from './form.ts';
 import { header } from './header.ts';
+import { json } from './json.ts';
+import { path } from './path.ts';
 import { query } from './query.ts';
 
-export const placements = new Registry<Placement>([bearer, basic, header, query]);
+export const placements = new Registry<Placement>([bearer, basic, header, query, path, cookie, json, form]);

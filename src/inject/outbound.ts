@@ -1,7 +1,7 @@
 import { Refusal } from '../errors.ts';
 import { fieldLines, HOP_BY_HOP_NAMES, Names } from '../fields.ts';
 import { Secret } from '../secret.ts';
-import type { OutboundHead, RequestHead, Rule } from '../types.ts';
+import type { OutboundBody, OutboundHead, RequestHead, Rule } from '../types.ts';
 
 /** These end at this hop, or the codec writes them anew (RFC 9110, section 7.6.1; RFC 9112, section 6). */
 const HOP = [...HOP_BY_HOP_NAMES, 'content-length'];
@@ -28,6 +28,7 @@ export class Outbound implements OutboundHead {
   readonly method: string;
   target: string | Secret;
   readonly headers: (string | Secret)[];
+  body: OutboundBody | undefined = undefined;
 
   readonly #source: RequestHead;
 

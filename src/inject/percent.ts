@@ -1,3 +1,6 @@
+import { Refusal } from '../errors.ts';
+import type { Secret } from '../secret.ts';
+
 /** One round of percent-decoding to latin1; what is not `%` and two hexadecimal digits stays as it is. */
 export function percentDecode(text: string): string {
   let decoded = '';
@@ -18,4 +21,15 @@ function digit(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30;
   const letter = code | 0x20;
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
+}
+
+/** The secret with all but letters, digits and `-_.!~*'()` percent-encoded as UTF-8. */
+export function percentEncoded(secret: Secret): string {
+  try {
+    return encodeURIComponent(secret.reveal());
+  } catch {
+    throw new Refusal('credential_unavailable', {
+      cause: new Error(`credential "${secret.name}" is not well-formed Unicode: store it again`),
+    });
+  }
 }

@@ -26,6 +26,7 @@ export const SHAPES = {
   'google-api-key': 'AIza{35}',
   'slack-bot': 'xoxb-000000000000-0000000000000-{24}',
   stripe: 'sk_live_{99}',
+  'telegram-bot': '0000000000:AA{33}',
   npm: 'npm_{36}',
   pypi: 'pypi-AgEIcHlwaS5vcmc{140}',
 } as const satisfies Record<string, string>;
@@ -57,9 +58,10 @@ export function parseShape(text: string): Shape {
 function parsePart(part: string, shape: string): string | number {
   const length = /^\{([1-9]\d{0,3})\}$/.exec(part)?.[1];
   if (length !== undefined) return Number(length);
-  // URL-safe, so that a stub is spelled alike in a header, a query and a path.
-  if (/^[A-Za-z0-9_.~-]+$/.test(part)) return part;
+  // URL-safe, so that a stub is spelled alike in a header, a query and a path; a colon, which some clients look for, may
+  // be percent-encoded there, and its placement reads it either way.
+  if (/^[A-Za-z0-9_.~:-]+$/.test(part)) return part;
   throw new Error(
-    `shape "${shape}": cannot read "${part}"; write {n} for n random characters, else only A-Z a-z 0-9 _ . ~ -`,
+    `shape "${shape}": cannot read "${part}"; write {n} for n random characters, else only A-Z a-z 0-9 _ . ~ : -`,
   );
 }

@@ -34,14 +34,21 @@ export interface Swap {
 const NOTHING: Plan = { steps: [], swapped: 0 };
 
 /**
- * Decides what is written where; changes nothing. Throws stub_misplaced, stub_missing or foreign_credential.
- * The caller still compares `swapped` with the stubs that the head holds (`StubKey.count`).
+ * Decides what is written where in the head, or in the body; changes nothing. Throws stub_misplaced, stub_missing or
+ * foreign_credential. The caller still compares `swapped` with the stubs that the head holds (`StubKey.count`).
  */
-export function plan(out: OutboundHead, rule: Rule, session: Session, key: StubKey): Plan {
+export function plan(
+  out: OutboundHead,
+  rule: Rule,
+  session: Session,
+  key: StubKey,
+  where: 'head' | 'body' = 'head',
+): Plan {
   if (rule.injections.length === 0) return NOTHING;
   const steps: Step[] = [];
   let swapped = 0;
   for (const slot of slotsOf(rule)) {
+    if ((slot[0]?.placement.body === undefined) !== (where === 'head')) continue;
     const step = planSlot(slot, out, session, key);
     if (slot.some(injection => injection.required && injection !== step?.injection)) {
       throw new Refusal('stub_missing');
@@ -71,14 +78,24 @@ function planSlot(
   key: StubKey,
 ): Step | undefined {
   const standing: string[] = [];
+  let always: Injection | undefined;
+  let hasPlace = false;
   for (const injection of slot) {
     const stub = session.stubs.get(injection.credential);
     const texts = injection.placement.find(out);
+    if (injection.when === 'always' && !hasPlace) {
+      always = injection;
+      hasPlace = texts !== undefined;
+    }
+    if (!texts) continue;
     if (stub !== undefined && texts.includes(stub)) return { injection, stub };
     standing.push(...texts);
   }
   if (standing.some(text => key.count(text) > 0)) throw new Refusal('stub_misplaced');
-  const always = slot.find(injection => injection.when === 'always');
+  if (always && !hasPlace)
+    throw new Refusal('stub_missing', {
+      hint: `Send a request that has the place: ${always.placement.slot}`,
+    });
   if (always) return { injection: always, stub: undefined };
   if (standing.length > 0 && slot.some(injection => injection.foreign === 'refuse')) {
     throw new Refusal('foreign_credential');

@@ -14,8 +14,15 @@ rules:
   - { name: any, hosts: [api.example.test] }
   - { name: late, hosts: [late.example.test], action: tunnel }
   - { name: clear, hosts: [clear.example.test], schemes: [http] }
+  - name: places
+    hosts: [places.example.test]
+    inject:
+      - { credential: gh, as: path, template: "/bot{credential}/**" }
+      - { credential: gh, as: cookie, name: sid }
+      - { credential: gh, as: json, pointer: /auth/key }
+      - { credential: gh, as: form, field: client_secret }
 profiles:
-  default: { rules: [pinned, no-admin, api, any, late, clear] }
+  default: { rules: [pinned, no-admin, api, any, late, clear, places] }
   small: { rules: [clear] }
 `,
     '/stubgate.yaml',
@@ -54,6 +61,7 @@ it('tells of each rule, in order, why it does not match', () => {
     ['any', true, ''],
     ['late', false, 'host api.example.test is not late.example.test'],
     ['clear', false, 'host api.example.test is not clear.example.test'],
+    ['places', false, 'host api.example.test is not places.example.test'],
   ]);
 });
 
@@ -77,6 +85,15 @@ it('tells what is injected', () => {
     },
   ]);
   expect(ask('POST', 'https://api.example.test/v1/x').inject).toEqual([]);
+});
+
+it('tells where in a path, a cookie or a body', () => {
+  expect(ask('POST', 'https://places.example.test/').inject.map(({ as, at }) => [as, at])).toEqual([
+    ['path', 'path /bot{credential}'],
+    ['cookie', 'cookie sid'],
+    ['json', 'json /auth/key'],
+    ['form', 'form client_secret'],
+  ]);
 });
 
 it.each([

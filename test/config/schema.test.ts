@@ -67,6 +67,8 @@ describe('config/stubgate.yaml', () => {
       'git',
       'openai',
       'search',
+      'telegram',
+      'token',
       'downloads',
       'pinned',
     ]);

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { Outbound } from '../../src/inject/outbound.ts';
 import { StubKey } from '../../src/inject/stub.ts';
-import type { Injection, Placement, RequestHead, Rule, Session } from '../../src/types.ts';
+import type { BodyKind, Injection, Placement, RequestHead, Rule, Session } from '../../src/types.ts';
 
 /** A key from a seed, so that a failure can be repeated. */
 export function keyOf(seed: string): StubKey {
@@ -69,4 +69,11 @@ export function percent(text: string, rounds = 1): string {
       .join('');
   }
   return encoded;
+}
+
+/** A request with a body that was received whole; latin1 text. */
+export function outboundBody(kind: BodyKind, body: string | Buffer): Outbound {
+  const out = outbound('/', []);
+  out.body = { kind, content: typeof body === 'string' ? Buffer.from(body, 'latin1') : body };
+  return out;
 }

@@ -266,6 +266,8 @@ describe('the registry', () => {
   });
 
   it('names what there is', () => {
-    expect(() => placements.build('bear', {})).toThrow('one of bearer, basic, header, query');
+    expect(() => placements.build('bear', {})).toThrow(
+      'one of bearer, basic, header, query, path, cookie, json, form',
+    );
   });
 });

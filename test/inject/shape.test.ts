@@ -14,6 +14,7 @@ describe('parseShape', () => {
   it.each([
     ['sk-proj-{48}', ['sk-proj-', 48]],
     ['{20}', [20]],
+    ['0:{20}', ['0:', 20]],
     ['a{1}b{30}c', ['a', 1, 'b', 30, 'c']],
     ['{20}{20}', [20, 20]],
   ])('reads the template %s', (text, parts) => {

@@ -1,0 +1,150 @@
+import { Refusal } from '../errors.ts';
+import { bytesOf, isInBody, reading, refuseUnreadable, requireUtf8, settleFields } from '../inject/body.ts';
+import { StubCounter, type StubKey } from '../inject/stub.ts';
+import { type Plan, plan } from '../inject/swap.ts';
+import { BodyFault, type RawHeaders, type Sink } from '../types.ts';
+import type { Exchange } from '../wire/server.ts';
+import { ClientLeft } from './ask.ts';
+import type { Entry } from './entry.ts';
+import type { Job } from './judge.ts';
+import type { Outgoing } from './outgoing.ts';
+import type { Rooms } from './rooms.ts';
+
+type Reading = ReturnType<typeof reading>;
+
+/**
+ * For a rule that places a credential in the body: receives the body whole, and decides what is swapped in it, before
+ * any secret is fetched. Undefined: the body flows unread. Throws, or rejects with, what the sandbox is told.
+ * `received`: the body, if it is here already.
+ */
+export function withBody(
+  rooms: Rooms,
+  job: Job,
+  outgoing: Outgoing,
+  received?: Buffer,
+): Promise<Outgoing> | undefined {
+  const { x, rule, session } = job;
+  if (!rule.injections.some(isInBody)) return undefined;
+  if (x.head.length === 0) {
+    // Nothing stands there; a stub that is required is missing.
+    plan(outgoing.out, rule, session, rooms.stubs, 'body');
+    return undefined;
+  }
+  let how: Reading;
+  try {
+    how = reading(outgoing.out, rule);
+  } catch (thrown) {
+    pass(job, thrown, 0);
+    return undefined;
+  }
+  return settled(rooms, job, outgoing, how, received);
+}
+
+async function settled(
+  { stubs, keyring }: Rooms,
+  job: Job,
+  { out, swaps }: Outgoing,
+  { kind, limit }: Reading,
+  given: Buffer | undefined,
+): Promise<Outgoing> {
+  const received = given ?? (await receive(job.x, limit));
+  const seen = stubsIn(received, stubs);
+  job.entry.body = { seen };
+  out.body = { kind, content: received };
+  let found: Plan = { steps: [], swapped: 0 };
+  try {
+    requireUtf8(received);
+    found = plan(out, job.rule, job.session, stubs, 'body');
+  } catch (thrown) {
+    // A real secret is what the operator must hear of, whatever else is wrong.
+    if (keyring.patterns(job.profile, job.session).find(received)) throw new Refusal('secret_in_request');
+    pass(job, thrown, seen);
+  }
+  settleFields(out, found.steps.length > 0);
+  const steps = [...swaps.steps, ...found.steps];
+  const credentials = steps.map(step => step.injection.credential);
+  return { out, swaps: { steps, swapped: swaps.swapped }, credentials, received };
+}
+
+/** Returns where the rule lets a body pass that cannot be read; throws where it does not, and whatever else is wrong. */
+function pass({ rule }: Job, thrown: unknown, stubs: number): void {
+  if (!(thrown instanceof BodyFault)) throw thrown;
+  refuseUnreadable(rule, thrown, stubs);
+}
+
+/** The body as it goes on the wire. Counts its stubs for the audit, in whatever spelling they stood at their places. */
+export function finished({ out, swaps }: Outgoing, stubs: StubKey, entry: Entry): Buffer | undefined {
+  if (!out.body) return undefined;
+  const bytes = bytesOf(out.body);
+  const swapped = swaps.steps.filter(
+    ({ injection, stub }) => injection.placement.body && stub !== undefined,
+  ).length;
+  entry.body = { seen: swapped + stubsIn(bytes, stubs) };
+  return bytes;
+}
+
+function stubsIn(bytes: Buffer, key: StubKey): number {
+  const counter = new StubCounter(key);
+  counter.feed(bytes);
+  return counter.seen;
+}
+
+/** The whole body, for which a client may have to be asked. Rejects with `body_too_large` past `limit` bytes. */
+function receive(x: Exchange, limit: number): Promise<Buffer> {
+  if (x.head.length > limit) throw tooLarge(limit);
+  return new Promise<Buffer>((resolve, reject) => {
+    x.onAbort = cause => reject(cause instanceof Refusal ? cause : new ClientLeft(cause));
+    if (x.done) reject(new ClientLeft());
+    // RFC 9110, section 10.1.1: the upstream is asked only once the body is here.
+    if (x.head.expectContinue && !x.received) x.informational(100, 'Continue', []);
+    x.body.pipe(new Whole(limit, resolve, reject));
+  });
+}
+
+function tooLarge(limit: number): Refusal {
+  return new Refusal('body_too_large', {
+    message: `The request body is larger than the ${limit} bytes that this rule takes`,
+  });
+}
+
+/** Collects a body in one buffer, so that many small chunks cost no more than a large one. */
+class Whole implements Sink {
+  onDrain: (() => void) | null = null;
+  readonly #limit: number;
+  readonly #resolve: (body: Buffer) => void;
+  readonly #reject: (cause: Error) => void;
+  #bytes = Buffer.allocUnsafe(4096);
+  #length = 0;
+
+  constructor(limit: number, resolve: (body: Buffer) => void, reject: (cause: Error) => void) {
+    this.#limit = limit;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  write(chunk: Buffer): boolean {
+    const length = this.#length + chunk.length;
+    if (length > this.#limit) {
+      this.#reject(tooLarge(this.#limit));
+      return false;
+    }
+    if (length > this.#bytes.length) {
+      const larger = Buffer.allocUnsafe(Math.max(length, 2 * this.#bytes.length));
+      this.#bytes.copy(larger, 0, 0, this.#length);
+      this.#bytes = larger;
+    }
+    this.#length += chunk.copy(this.#bytes, this.#length);
+    return true;
+  }
+
+  end(trailers: RawHeaders): void {
+    // A header that comes after the body was never judged: no rule covers it.
+    if (trailers.length > 0)
+      this.#reject(new Refusal('malformed_request', { message: 'A request may not carry trailers' }));
+    else this.#resolve(this.#bytes.subarray(0, this.#length));
+  }
+
+  abort(cause: Error): void {
+    this.#reject(cause);
+  }
+}
