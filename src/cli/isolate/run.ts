@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { Server } from 'node:net';
 import { constants } from 'node:os';
 import { extname } from 'node:path';
-import type { Writable } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { type Execution, ownSignals } from '../execute.ts';
 import { UsageError } from '../fail.ts';
@@ -21,6 +21,9 @@ const INSIDE = fileURLToPath(new URL(`./inside${extname(import.meta.url)}`, impo
  * command with it.
  */
 const IGNORING = 'trap "" HUP INT QUIT TERM USR1 USR2; exec "$@"';
+
+/** From the end of the command's parent to the sandbox's. */
+const END_MS = 2000;
 
 /** What makes the sandbox. */
 export interface Isolation {
@@ -96,6 +99,8 @@ function startSandbox({ bwrap, filter, view, host, port }: Isolated): ChildProce
     ...view.options(),
     '--chdir',
     process.cwd(),
+    // A process group is signalled as a whole, with those in it that are outside.
+    ...(hasTerminal() ? [] : ['--new-session']),
   ];
   const inside = [process.execPath, INSIDE, host, `${port}`];
   const child = spawn('/bin/sh', ['-c', IGNORING, 'sh', bwrap, ...options, '--', ...inside], {
@@ -103,14 +108,28 @@ function startSandbox({ bwrap, filter, view, host, port }: Isolated): ChildProce
     env: {},
     stdio: ['inherit', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe'],
   });
-  const signals = writable(child, SIGNALS_FD);
+  const signals = channel(child, SIGNALS_FD);
   ownSignals(signal => void signals.write(`${signal}\n`));
-  writable(child, FILTER_FD).end(filter);
+  // It closes when the command's parent ends. The command may have stopped what waits for that (ptrace(2)).
+  signals.on('close', () => setTimeout(() => child.kill('SIGKILL'), END_MS).unref());
+  // What comes from inside is not read.
+  signals.resume();
+  channel(child, FILTER_FD).end(filter);
   return child;
 }
 
-function writable(child: ChildProcess, fd: number): Writable {
-  const stream = child.stdio[fd] as Writable;
+/** A command in a terminal stays in its group there: Ctrl-C, Ctrl-Z, `fg`. */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function channel(child: ChildProcess, fd: number): Duplex {
+  const stream = child.stdio[fd] as Duplex;
   // It closes with the sandbox, whose end is told otherwise.
   stream.on('error', () => {});
   return stream;
