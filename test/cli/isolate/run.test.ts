@@ -14,6 +14,7 @@ import {
   isolated,
   projectScene,
   scene,
+  seen,
   type Scene,
   told,
   USERS,
@@ -59,6 +60,57 @@ describe.each(USERS)('as %s', user => {
     expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'no_rule' } });
   });
 
+  it('stdio is the command’s', async () => {
+    const where = await scene(user);
+    const child = begin(
+      where,
+      ['run', '--isolate', '--', 'sh', '-c', 'cat; echo err >&2'],
+      'exec < <(echo in)',
+    );
+    expect(await ended(child)).toMatchObject({ stdout: 'in\n', stderr: expect.stringMatching(/^err\n/) });
+  });
+
+  it('it writes in its own folder and in a /tmp of its own, and nothing of it is left running', async () => {
+    const where = await scene(user);
+    const command = 'echo x > here && echo x > /tmp/there && echo x > "$TMPDIR/x" && sleep 1000 & sleep 0.2';
+    const { stderr } = await isolated(where, 'sh', '-c', command);
+    expect(stderr).toMatch(/^stubgate: session/);
+    expect(readdirSync(where.project)).toEqual(['here']);
+    expect(existsSync('/tmp/there')).toBe(false);
+  });
+
+  it('it writes where --writable says', async () => {
+    const where = await scene(user);
+    const args = [
+      'run',
+      '--isolate',
+      '--writable',
+      seen(where, where.home),
+      '--',
+      'sh',
+      '-c',
+      'echo x > "$HOME/x"',
+    ];
+    expect((await ended(begin(where, args))).code).toBe(0);
+    expect(readdirSync(where.home)).toEqual(['x']);
+  });
+
+  it('ends when somebody puts another configuration where the command could write it', async () => {
+    const where = await projectScene(user);
+    const child = begin(where, ['run', '--isolate', '--', 'sh', '-c', 'echo started >&2; exec sleep 1000']);
+    await told(child, 'started');
+    const ending = ended(child);
+    writeFileSync(`${where.files.configFile}.new`, 'version: 1\n');
+    renameSync(`${where.files.configFile}.new`, where.files.configFile);
+    const { code, stderr } = await ending;
+    expect(code).toBe(137);
+    expect(stderr).toMatch(/stubgate\.yaml was replaced while the command could write there: it was ended/);
+  });
+});
+
+describe('as without isolation, it', () => {
+  const user = USERS.at(-1) ?? 'the user';
+
   for (const [what, command, expected] of [
     ['its own', ['sh', '-c', 'exit 3'], 3],
     ['128 + 9 for SIGKILL', ['sh', '-c', 'kill -9 $$'], 137],
@@ -82,49 +134,11 @@ describe.each(USERS)('as %s', user => {
       expect((await ending).code).toBe(7);
     });
   }
-
-  it('stdio is the command’s', async () => {
-    const where = await scene(user);
-    const child = begin(
-      where,
-      ['run', '--isolate', '--', 'sh', '-c', 'cat; echo err >&2'],
-      'exec < <(echo in)',
-    );
-    expect(await ended(child)).toMatchObject({ stdout: 'in\n', stderr: expect.stringMatching(/^err\n/) });
-  });
-
-  it('it writes in its own folder and in a /tmp of its own, and nothing of it is left running', async () => {
-    const where = await scene(user);
-    const command = 'echo x > here && echo x > /tmp/there && echo x > "$TMPDIR/x" && sleep 1000 & sleep 0.2';
-    const { stderr } = await isolated(where, 'sh', '-c', command);
-    expect(stderr).toMatch(/^stubgate: session/);
-    expect(readdirSync(where.project)).toEqual(['here']);
-    expect(existsSync('/tmp/there')).toBe(false);
-  });
-
-  it('it writes where --writable says', async () => {
-    const where = await scene(user);
-    const args = ['run', '--isolate', '--writable', where.home, '--', 'sh', '-c', 'echo x > "$HOME/x"'];
-    expect((await ended(begin(where, args))).code).toBe(0);
-    expect(readdirSync(where.home)).toEqual(['x']);
-  });
-
-  it('ends when somebody puts another configuration where the command could write it', async () => {
-    const where = await projectScene(user);
-    const child = begin(where, ['run', '--isolate', '--', 'sh', '-c', 'echo started >&2; exec sleep 1000']);
-    await told(child, 'started');
-    const ending = ended(child);
-    writeFileSync(`${where.files.configFile}.new`, 'version: 1\n');
-    renameSync(`${where.files.configFile}.new`, where.files.configFile);
-    const { code, stderr } = await ending;
-    expect(code).toBe(137);
-    expect(stderr).toMatch(/stubgate\.yaml was replaced while the command could write there: it was ended/);
-  });
 });
 
 describe('is refused, and nothing run,', () => {
   const RUN = ['run', '--isolate', '--', 'sh', '-c', 'touch ran'];
-  const [user = 'the user'] = USERS;
+  const [user] = USERS;
 
   async function expectRefused(where: Scene, says: RegExp, args: readonly string[] = RUN): Promise<void> {
     const { code, stderr } = await ended(begin(where, args));
@@ -143,7 +157,7 @@ describe('is refused, and nothing run,', () => {
     );
     const main = join(import.meta.dirname, '../../../src/main.ts');
     await expectRefused(where, /the command was not run: bwrap could not isolate it; allow user namespaces/, [
-      ...['run', '--isolate', '--', 'sh', '-c', inner, 'sh', where.project, main],
+      ...['run', '--isolate', '--', 'sh', '-c', inner, 'sh', seen(where, where.project), main],
     ]);
   });
 
@@ -164,10 +178,10 @@ describe('is refused, and nothing run,', () => {
 
   it('for a link by which the command could lead the gate elsewhere', async () => {
     const where = await projectScene(user);
-    const link = join(where.project, 'link.yaml');
+    const link = join(where.project, 'config/link.yaml');
     symlinkSync(where.files.configFile, link);
     await expectRefused(where, /link\.yaml is a link in a folder that the command may write/, [
-      ...['run', '--config', link, '--isolate', '--', 'touch', 'ran'],
+      ...['run', '--config', seen(where, link), '--isolate', '--', 'touch', 'ran'],
     ]);
   });
 

@@ -1,5 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { onTestFinished } from 'vitest';
 import { canary } from '../../support/canary.ts';
@@ -10,12 +18,11 @@ import { type HttpUpstream, startEcho } from '../../support/upstream.ts';
 
 const ROOT = resolve(import.meta.dirname, '../../..');
 const NOBODY = 65_534;
-const SYSTEM_PATH = '/usr/local/bin:/usr/bin:/bin';
 
 /** Who runs `stubgate`. Root tries both itself and an ordinary user. */
-export const USERS =
-  process.getuid?.() === 0 ? (['root', 'an ordinary user'] as const) : (['the user'] as const);
 export type User = 'root' | 'an ordinary user' | 'the user';
+export const USERS: readonly [User, ...User[]] =
+  process.getuid?.() === 0 ? ['root', 'an ordinary user'] : ['the user'];
 
 export interface Ran {
   readonly code: number | null;
@@ -32,32 +39,45 @@ export interface Scene {
   /** The command's current folder. */
   readonly project: string;
   readonly home: string;
+  /** Where `stubgate` sees a folder: mounted there, for it alone. */
+  readonly mounts: Readonly<Record<string, string>>;
 }
 
 export const HOST = 'api.corp.test';
 
 type Row = Readonly<Record<string, unknown>>;
 
-/** An upstream that reflects everything, and the files of a gate whose secret is in one of them. */
-export async function scene(user: User, rules: readonly Row[] = []): Promise<Scene> {
+const RULE: Row = { name: 'api', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] };
+
+/**
+ * An upstream that reflects everything, and the files of a gate whose secret is in one of them. Root mounts them outside
+ * of /tmp, of which a sandbox sees nothing anyway; not so `inTmp`.
+ */
+export async function scene(
+  user: User,
+  rules: readonly Row[] = [],
+  inTmp = user === 'the user',
+): Promise<Scene> {
   const upstream = await startEcho({ hosts: [HOST] });
   onTestFinished(() => upstream.close());
   const secret = canary('key-');
   const folder = tempFolder('isolate');
   const [project, home] = [join(folder, 'project'), join(folder, 'home')];
-  for (const path of [project, home, join(folder, 'admin')]) mkdirSync(path);
+  for (const path of [project, home, join(folder, 'admin'), join(folder, 'gate')]) mkdirSync(path);
   const caFile = join(folder, 'upstream-ca.pem');
   copyFileSync((await testCa()).file, caFile);
   const files = await writeGate({
     credentials: { api: { secret, env: 'API_KEY' } },
-    rules: [{ name: 'api', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }, ...rules],
+    rules: [RULE, ...rules],
     config: {
       listen: { proxy: '127.0.0.1:0', admin: `unix:${join(folder, 'admin/admin.sock')}` },
       upstream: { ca_file: caFile, resolve: { [HOST]: upstream.address } },
     },
   });
   chmodSync(folder, 0o755);
-  const made = { user, upstream, secret, files, project, home };
+  const mounts: Record<string, string> = inTmp ? {} : { [folder]: '/srv', [files.dir]: '/srv/gate' };
+  const made = { user, upstream, secret, files, project, home, mounts };
+  writeFileSync(files.configFile, seen(made, readFileSync(files.configFile, 'utf8')));
   give(made, folder, files.dir);
   return made;
 }
@@ -75,13 +95,18 @@ export async function projectScene(user: User): Promise<Scene> {
     ca: { dir: '../certs' },
     audit: { file: '../audit.jsonl' },
     credentials: { api: { from: 'file:./secrets/api', stub: { env: 'API_KEY' } } },
-    rules: [{ name: 'api', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
+    rules: [RULE],
     upstream: { ca_file: join(home, '../upstream-ca.pem'), resolve: { [HOST]: upstream.address } },
   };
-  writeFileSync(configFile, JSON.stringify(config));
+  writeFileSync(configFile, seen(made, JSON.stringify(config)));
   give(made, project);
   const auditFile = join(project, 'audit.jsonl');
   return { ...made, files: { dir: project, configFile, auditFile, caDir: join(project, 'certs') } };
+}
+
+/** Paths as `stubgate` sees them. */
+export function seen({ mounts }: Pick<Scene, 'mounts'>, text: string): string {
+  return Object.entries(mounts).reduce((before, [from, to]) => before.replaceAll(from, to), text);
 }
 
 /** To the scene's user, with all that is in them. */
@@ -94,31 +119,35 @@ export function give({ user }: Pick<Scene, 'user'>, ...paths: readonly string[])
 }
 
 /** Starts `stubgate` from the sources. `before`: what a shell does first. */
-export function begin(
-  { user, project, home, files }: Scene,
-  args: readonly string[],
-  before = 'true',
-): ChildProcess {
-  const ordinary = user === 'an ordinary user';
-  const code = ordinary ? tempFolder('code') : ROOT;
+export function begin(where: Scene, args: readonly string[], before = 'true'): ChildProcess {
+  const { user, project, home, files } = where;
+  // The sources may be in a folder that only root gets to: they are mounted where everybody does.
+  const code = user === 'an ordinary user' ? tempFolder('code') : ROOT;
+  if (code !== ROOT) chmodSync(code, 0o755);
   const own = process.execPath.startsWith(`${ROOT}/`);
   const node = own ? join(code, relative(ROOT, process.execPath)) : process.execPath;
-  const env = { PATH: SYSTEM_PATH, HOME: home, STUBGATE_CONFIG: files.configFile, NODE: node };
+  const env = {
+    PATH: '/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin',
+    HOME: seen(where, home),
+    STUBGATE_CONFIG: seen(where, files.configFile),
+    NODE: node,
+  };
   const stubgate = [node, '--disable-sigusr1', join(code, 'src/main.ts'), ...args];
-  const command = ['bash', '-c', `${before}; exec "$@"`, 'bash', ...stubgate];
-  const [program, ...rest] = ordinary ? asNobody(code, command) : command;
-  const child = spawn(program as string, rest, { cwd: project, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const mounts = { ...where.mounts, ...(code !== ROOT && { [ROOT]: code }) };
+  const mounting = Object.entries(mounts).map(([from, to]) => `mount --bind '${from}' '${to}' && `);
+  const script = `${mounting.join('')}cd '${seen(where, project)}' && exec "$@"`;
+  const command = [
+    ...(mounting.length > 0 ? ['unshare', '-m'] : []),
+    ...['sh', '-c', script, 'sh'],
+    ...(user === 'an ordinary user' ? AS_NOBODY : []),
+    ...['bash', '-c', `${before}; exec "$@"`, 'bash', ...stubgate],
+  ];
+  const child = spawn(command[0] ?? '', command.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   return child;
 }
 
-/** The sources may be in a folder that only root gets to: they are mounted where everybody does. */
-function asNobody(code: string, command: readonly string[]): string[] {
-  chmodSync(code, 0o755);
-  const script = 'mount --bind "$1" "$2" && shift 2 && exec "$@"';
-  const user = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--'];
-  return ['unshare', '-m', 'sh', '-c', script, 'sh', ROOT, code, ...user, ...command];
-}
+const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--'];
 
 /** A gate that serves, stopped when the test ends. */
 export async function gateOf(where: Scene): Promise<ChildProcess> {
