@@ -1,6 +1,9 @@
 import { statSync, watch } from 'node:fs';
 import { dirname } from 'node:path';
 
+/** Behind the kernel's events, of which it drops some when there are too many. */
+const POLL_MS = 250;
+
 /** Calls back once another file stands at one of the paths, or none. Returns what ends that. */
 export function onReplaced(files: readonly string[], replaced: (file: string) => void): () => void {
   const known = new Map(files.map(file => [file, identity(file)]));
@@ -13,7 +16,9 @@ export function onReplaced(files: readonly string[], replaced: (file: string) =>
   };
   const watchers = [...new Set(files.map(dirname))].map(folder => watch(folder, look));
   for (const watcher of watchers) watcher.on('error', look);
+  const timer = setInterval(look, POLL_MS);
   return () => {
+    clearInterval(timer);
     for (const watcher of watchers) watcher.close();
   };
 }

@@ -75,7 +75,9 @@ export function executeIsolated(what: Isolated): Promise<number> {
       unguard();
       listener?.close();
       if (replaced !== undefined)
-        console.error(`stubgate: ${replaced} was replaced while the command could write there: it was ended`);
+        console.error(
+          `stubgate: ${replaced} was replaced while the command could write there: it was ended; check that file`,
+        );
       if (listener) resolve(signal === null ? (code ?? 0) : 128 + constants.signals[signal]);
       else reject(new UsageError(NO_SANDBOX));
     });

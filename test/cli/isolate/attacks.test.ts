@@ -73,7 +73,11 @@ describe.each(USERS)('as %s: the network', user => {
         attempt('an abstract socket', () => reach({ path: abstract.replace('@', '\\0') })),
         attempt('a socket in its folder', () => reach({ path: socket })),
       ]);`,
-      ...[portOf(outside), portOf(outside6), String(udp.address().port), abstract.replace('\0', '@'), socket],
+      portOf(outside),
+      portOf(outside6),
+      String(udp.address().port),
+      abstract.replace('\0', '@'),
+      socket,
     );
     expect(JSON.parse(stdout)).toEqual({
       loopback: 'ECONNREFUSED',
@@ -144,6 +148,7 @@ describe.each(USERS)('as %s: the gate', user => {
       'the socket': 'ENOENT',
       'the CA for clients': '-----BEGIN CERTIFICATE-----',
     });
+    expect(leaks(stdout, where.secret)).toEqual([]);
   });
 
   it('cannot be read or led elsewhere where its files are in the command’s own folder', async () => {

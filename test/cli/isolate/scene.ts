@@ -138,15 +138,17 @@ export function begin(where: Scene, args: readonly string[], before = 'true'): C
   const script = `${mounting.join('')}cd '${seen(where, project)}' && exec "$@"`;
   const command = [
     ...(mounting.length > 0 ? ['unshare', '-m'] : []),
-    ...['sh', '-c', script, 'sh'],
+    ...shell('sh', script),
     ...(user === 'an ordinary user' ? AS_NOBODY : []),
-    ...['bash', '-c', `${before}; exec "$@"`, 'bash', ...stubgate],
+    ...shell('bash', `${before}; exec "$@"`),
+    ...stubgate,
   ];
   const child = spawn(command[0] ?? '', command.slice(1), { env, stdio: ['ignore', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   return child;
 }
 
+const shell = (name: string, script: string): string[] => [name, '-c', script, name];
 const AS_NOBODY = ['setpriv', `--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--'];
 
 /** A gate that serves, stopped when the test ends. */
