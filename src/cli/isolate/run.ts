@@ -55,14 +55,14 @@ export interface Isolated extends Execution, Isolation, Files {
 
 /** As `execute`, in a sandbox. Throws UsageError if there is none to be had: the command was not run then. */
 export function executeIsolated(what: Isolated): Promise<number> {
+  let replaced: string | undefined;
+  const unguard = onReplaced(what.guarded, file => {
+    replaced = file;
+    child.kill('SIGKILL');
+  });
   const child = startSandbox(what);
   return new Promise((resolve, reject) => {
     let listener: Server | undefined;
-    let replaced: string | undefined;
-    const unguard = onReplaced(what.guarded, file => {
-      replaced = file;
-      child.kill('SIGKILL');
-    });
     child.once('message', (_, handle) => {
       if (!(handle instanceof Server)) return void child.kill('SIGKILL');
       listener = handle;

@@ -1,5 +1,13 @@
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readdirSync, renameSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { seccompFilter } from '../../../src/cli/isolate/seccomp.ts';
@@ -95,17 +103,24 @@ describe.each(USERS)('as %s', user => {
     expect(readdirSync(where.home)).toEqual(['x']);
   });
 
-  it('ends when somebody puts another configuration where the command could write it', async () => {
-    const where = await projectScene(user);
-    const child = begin(where, ['run', '--isolate', '--', 'sh', '-c', 'echo started >&2; exec sleep 1000']);
-    await told(child, 'started');
-    const ending = ended(child);
-    writeFileSync(`${where.files.configFile}.new`, 'version: 1\n');
-    renameSync(`${where.files.configFile}.new`, where.files.configFile);
-    const { code, stderr } = await ending;
-    expect(code).toBe(137);
-    expect(stderr).toMatch(/stubgate\.yaml was replaced while the command could write there: it was ended/);
-  });
+  for (const [how, replace] of [
+    [
+      'renamed there',
+      (file: string, text: string) => (writeFileSync(`${file}.new`, text), renameSync(`${file}.new`, file)),
+    ],
+    ['made anew', (file: string, text: string) => (unlinkSync(file), writeFileSync(file, text))],
+  ] as const) {
+    it(`ends when another configuration is ${how}, where the command could write it`, async () => {
+      const where = await projectScene(user);
+      const child = begin(where, ['run', '--isolate', '--', 'sh', '-c', 'echo started >&2; exec sleep 1000']);
+      await told(child, 'started');
+      const ending = ended(child);
+      replace(where.files.configFile, 'version: 1\n');
+      const { code, stderr } = await ending;
+      expect(code).toBe(137);
+      expect(stderr).toMatch(/stubgate\.yaml was replaced while the command could write there: it was ended/);
+    });
+  }
 });
 
 describe('as without isolation, it', () => {
