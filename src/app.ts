@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import type { Server } from 'node:net';
 import { join } from 'node:path';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
@@ -74,6 +75,8 @@ export interface Gate {
   createSession(wanted: NewSession): { session: Session; token: string };
   /** Environment variable → stub, for one session. */
   stubEnvironment(session: Session): Record<string, string>;
+  /** Takes the connections of one more listener, which another process opened. */
+  adopt(listener: Server): void;
   /** Tells of a listener of this gate's, such as the admin's: it is never dialled. */
   guard(address: string, port: number): void;
   /** Reads the configuration again; a bad one is reported and changes nothing. */
@@ -168,6 +171,10 @@ class RunningGate implements Gate {
     const { address, port } = await this.#listener.listen(wanted.port, wanted.host);
     this.address = { host: address, port };
     this.guard(address, port);
+  }
+
+  adopt(listener: Server): void {
+    this.#listener.adopt(listener);
   }
 
   guard(address: string, port: number): void {

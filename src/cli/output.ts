@@ -28,6 +28,9 @@ export function table(rows: readonly (readonly string[])[]): string {
 export const shellQuote = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 
+/** Collects a repeated option. */
+export const collect = (text: string, before: string[]): string[] => [...before, text];
+
 /** Collects repeated `--label name=value`. */
 export function collectLabel(text: string, before: Record<string, string>): Record<string, string> {
   const [, name, value] = /^([^=]+)=(.*)$/s.exec(text) ?? [];

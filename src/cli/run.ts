@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process';
-import { constants } from 'node:os';
+import type { Server } from 'node:net';
 import type { Command } from 'commander';
 import { inheritableEnvironment } from '../admin/environment.ts';
 import { writeTrustFiles } from '../admin/trust.ts';
@@ -7,7 +6,6 @@ import { type SessionAnswer, sessionAnswer } from '../admin/wiring.ts';
 import type { Gate, GateOptions, startGate } from '../app.ts';
 import { AuditLocked } from '../audit/lock.ts';
 import type { Usage } from '../audit/metrics.ts';
-import { printable } from '../audit/printable.ts';
 import { compileConfig } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
 import { parseDuration } from '../config/scalars.ts';
@@ -15,18 +13,25 @@ import type { Compiled } from '../config/types.ts';
 import { envNames } from '../vaults/env.ts';
 import { adminClient, NoGate } from './client.ts';
 import { namesDemo, startDemo } from './demo.ts';
+import { execute, type Execution } from './execute.ts';
 import { fail, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { tuneHeap } from './heap.ts';
+import { addressOf, sandboxEnvironmentOf, wayIn } from './isolate/environment.ts';
+import { sandboxFiles, type Wanted } from './isolate/files.ts';
+import { executeIsolated, type Isolation, requireIsolation } from './isolate/run.ts';
+import { relay } from './isolate/relay.ts';
 import { createLog } from './log.ts';
-import { collectLabel } from './output.ts';
+import { collect, collectLabel } from './output.ts';
 
 interface RunOptions {
   config?: string;
   profile: string;
   ttl?: string;
   label: Record<string, string>;
+  isolate?: boolean;
+  writable: string[];
 }
 
 export function runVerb(program: Command): void {
@@ -40,14 +45,28 @@ export function runVerb(program: Command): void {
     .option('--profile <name>', 'the rules it runs under', 'default')
     .option('--ttl <duration>', 'how long the session lives, such as 30m')
     .option('--label <name=value>', 'for the audit; may be repeated', collectLabel, {})
+    .option('--isolate', 'no network but the gate, and none of its files and processes (Linux, bubblewrap)')
+    .option('--writable <folder>', 'with --isolate, besides the current one; may be repeated', collect, [])
     .passThroughOptions()
-    .addHelpText('after', "\nExit code: the command's.\n\nExample:\n  stubgate run --profile ci -- npm test")
+    .addHelpText('after', HELP)
     .action(run);
 }
+
+const HELP = `
+Exit code: the command's; 2 if it could not be isolated, and was not run.
+
+With --isolate it sees the machine's files read-only, may write in the current folder and in a /tmp of its own, and has no
+privileges; keys in HOME (.ssh, .aws, …) and what is the gate's are hidden.
+
+Example:
+  stubgate run --profile ci -- npm test
+  stubgate run --isolate -- npm ci`;
 
 /** A session of some gate. */
 interface Lease {
   readonly answer: SessionAnswer;
+  /** Takes the connections of a listener in the command's sandbox. */
+  serve(listener: Server): void;
   usage(): Promise<Usage>;
   end(): Promise<void>;
 }
@@ -56,6 +75,9 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
   const inherited = { ...process.env };
   tuneHeap();
   harden();
+  if (options.writable.length > 0 && !options.isolate)
+    throw new UsageError('--writable says what an isolated command may write; add --isolate');
+  const isolation = options.isolate ? requireIsolation() : undefined;
   const compiled = compileConfig(loadConfig(requireConfig(options.config)));
   if (!compiled.profiles.has(options.profile)) {
     throw new UsageError(
@@ -65,11 +87,31 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
   const refs = [...compiled.credentials.values()].map(({ ref }) => ref);
   const kept = inheritableEnvironment(inherited, envNames(refs, compiled.vaults));
+  const execution = { command: command as string, args, env: { ...kept, ...lease.answer.env } };
   try {
-    process.exitCode = await execute(command as string, args, { ...kept, ...lease.answer.env });
+    process.exitCode = await (isolation
+      ? isolated(execution, isolation, lease, { compiled, writable: options.writable })
+      : execute(execution));
   } finally {
     await settle(lease);
   }
+}
+
+function isolated(
+  execution: Execution,
+  isolation: Isolation,
+  lease: Lease,
+  files: Pick<Wanted, 'compiled' | 'writable'>,
+): Promise<number> {
+  const proxy = new URL(lease.answer.proxy);
+  return executeIsolated({
+    ...execution,
+    ...isolation,
+    ...sandboxFiles({ ...files, caFile: lease.answer.ca_file }),
+    ...wayIn(addressOf(proxy)),
+    env: sandboxEnvironmentOf(execution.env, proxy),
+    serve: listener => lease.serve(listener),
+  });
 }
 
 /** The command's exit code stands, whatever became of the gate meanwhile. */
@@ -97,6 +139,7 @@ async function leaseFromRunning(
     const path = `/v1/sessions/${answer.id}`;
     return {
       answer,
+      serve: listener => relay(listener, addressOf(new URL(answer.proxy))),
       usage: async () => ((await client.call('GET', path)) as { usage: Usage }).usage,
       end: async () => void (await client.call('DELETE', path)),
     };
@@ -126,6 +169,7 @@ async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: 
   });
   return {
     answer: sessionAnswer(gate, trust, session, token),
+    serve: listener => gate.adopt(listener),
     usage: async () => gate.metrics.usage(session.session),
     end: async () => {
       gate.sessions.revoke(session.session);
@@ -145,32 +189,6 @@ async function startEmbedded(start: typeof startGate, options: GateOptions): Pro
     options.log.warn('another gate writes the audit file; this one is audited apart', { audit: auditFile });
     return start({ ...options, auditFile });
   }
-}
-
-const FORWARDED = ['SIGTERM', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const;
-/** A terminal sends them to the command, too. */
-const FROM_TERMINAL = ['SIGINT', 'SIGQUIT'] as const;
-
-/** The command's exit code; 128 + n when signal n ended it, 127 when it is not there (POSIX sh). */
-function execute(command: string, args: readonly string[], env: Record<string, string>): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const forward = (signal: NodeJS.Signals) => void child.kill(signal);
-    // Before the command is there: a signal must not end this process, and leave the command without its gate.
-    for (const signal of FORWARDED) process.on(signal, forward);
-    for (const signal of FROM_TERMINAL) process.on(signal, process.stdin.isTTY ? () => {} : forward);
-    const child = spawn(command, args, { env, stdio: 'inherit' });
-    child.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT' && error.code !== 'EACCES') return reject(error);
-      const missing = error.code === 'ENOENT';
-      console.error(
-        `stubgate: ${printable(command)}: ${missing ? 'there is no such command' : 'may not be run'}`,
-      );
-      resolve(missing ? 127 : 126);
-    });
-    child.on('exit', (code, signal) => {
-      resolve(signal === null ? (code ?? 0) : 128 + constants.signals[signal]);
-    });
-  });
 }
 
 function summarise(id: string, { allowed, denied, injected, scrubbed }: Usage): void {

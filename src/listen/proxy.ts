@@ -18,6 +18,7 @@ const ESTABLISHED = { status: 200, reason: 'Connection Established', headers: []
 export class ProxyListener {
   readonly #rooms: ProxyRooms;
   readonly #server: Server;
+  readonly #adopted = new Set<Server>();
   readonly #tunnels = new Tunnels();
   readonly #outer = new Set<ServerConnection>();
   readonly #sweeper: NodeJS.Timeout;
@@ -43,6 +44,15 @@ export class ProxyListener {
     });
   }
 
+  /** Takes the connections of a listener that another process opened, such as one in a sandbox's network namespace. */
+  adopt(listener: Server): void {
+    this.#adopted.add(listener);
+    listener.on('connection', (socket: Socket) => {
+      socket.setNoDelay(true);
+      this.#accept(socket);
+    });
+  }
+
   get openTunnels(): number {
     return this.#tunnels.size;
   }
@@ -51,6 +61,7 @@ export class ProxyListener {
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    for (const listener of this.#adopted) listener.close();
     for (const connection of this.#outer) connection.drain();
     this.#tunnels.drain();
     const deadline = setTimeout(() => {

@@ -35,7 +35,24 @@ const PROBES: Record<string, () => boolean> = {
   'python3-httpx': () => pythonHas('httpx'),
   'python3-pip': () => pythonHas('pip'),
   npm: () => npmCli() !== undefined,
+  bubblewrap: () => isolates(),
 };
+
+/** Namespaces may be forbidden although bwrap is there. */
+function isolates(): boolean {
+  const options = [
+    '--unshare-all',
+    '--unshare-user',
+    '--disable-userns',
+    '--ro-bind',
+    '/',
+    '/',
+    '--proc',
+    '/proc',
+  ];
+  const bwrap = which('bwrap');
+  return bwrap !== undefined && spawnSync(bwrap, [...options, 'true'], { stdio: 'ignore' }).status === 0;
+}
 
 const known = new Map<string, boolean>();
 

@@ -1,0 +1,55 @@
+import { statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { type Mapping, mapping } from '../../config/raw.ts';
+import type { Compiled } from '../../config/types.ts';
+import { real } from './paths.ts';
+
+export interface SecretFolder {
+  /** For an error, such as `the CA's folder`. */
+  readonly what: string;
+  readonly path: string;
+}
+
+/** Options of a vault that name a file or a folder; the CA of its server is public. */
+const PATH_OPTION = /^(?!ca_)(.*_)?(dir|file|path)$/;
+
+/**
+ * Folders whose content no sandbox may see. A file is hidden with its folder: it may be replaced while the sandbox runs,
+ * and its successor would have another inode.
+ */
+export function secretFolders({
+  config,
+  credentials,
+}: Pick<Compiled, 'config' | 'credentials'>): SecretFolder[] {
+  const { ca, listen, vaults } = config;
+  const found: SecretFolder[] = [{ what: 'the folder of the CA', path: ca.dir }];
+  const add = (what: string, file: string | undefined): void => {
+    if (file === undefined) return;
+    // Behind a link (Kubernetes mounts a secret as one) both ends.
+    for (const path of new Set([dirname(file), ...real(file).map(folderOf)])) found.push({ what, path });
+  };
+  add('the key of the CA', ca.key);
+  add('the socket of the admin listener', listen.admin.path);
+  for (const [name, { options }] of vaults) {
+    for (const path of pathOptions(options)) {
+      if (isFolder(path)) found.push({ what: `the folder of the vault "${name}"`, path });
+      else add(`a file of the vault "${name}"`, path);
+    }
+  }
+  for (const { name, ref } of credentials.values()) {
+    const vault = vaults.get(ref.vault);
+    if (vault?.type === 'file' && vault.options['dir'] === undefined)
+      add(`the secret of the credential "${name}"`, ref.id);
+  }
+  return found;
+}
+
+function pathOptions(options: Mapping): string[] {
+  return Object.entries(options).flatMap(([key, value]) => {
+    if (typeof value === 'string') return PATH_OPTION.test(key) && value.startsWith('/') ? [value] : [];
+    return pathOptions(mapping(value));
+  });
+}
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+const folderOf = (path: string): string => (isFolder(path) ? path : dirname(path));

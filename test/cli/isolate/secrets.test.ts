@@ -1,0 +1,31 @@
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { secretFolders } from '../../../src/cli/isolate/secrets.ts';
+import { compileConfig } from '../../../src/config/compile.ts';
+import { loadConfig } from '../../../src/config/load.ts';
+import { tempFolder } from '../../support/temp.ts';
+
+test('every folder that the configuration keeps secrets in is found, behind links too', () => {
+  const dir = tempFolder('secrets');
+  for (const name of ['mounted', 'vault', 'real', 'named']) mkdirSync(join(dir, name));
+  writeFileSync(join(dir, 'real/token'), 'a-secret-of-this-test', { mode: 0o600 });
+  symlinkSync('../real/token', join(dir, 'named/token'));
+  const file = join(dir, 'stubgate.yaml');
+  writeFileSync(
+    file,
+    `version: 1
+listen: { admin: "unix:./control/admin.sock" }
+ca: { dir: ./certs, cert: ./own/ca.pem, key: ./keys/ca.key }
+vaults: { mounted: { type: file, dir: ./mounted } }
+credentials:
+  a: { from: "mounted:a" }
+  b: { from: "file:./named/token" }
+  c: { from: "env:C" }
+rules: []
+`,
+  );
+  const { config, credentials } = compileConfig(loadConfig(file));
+  const found = secretFolders({ config, credentials }).map(({ path }) => path.slice(dir.length + 1));
+  expect(found.toSorted()).toEqual(['certs', 'control', 'keys', 'mounted', 'named', 'real']);
+});
