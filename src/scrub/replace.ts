@@ -1,4 +1,4 @@
-import type { Match } from './matcher.ts';
+import type { Match } from './patterns.ts';
 
 const REMOVED = '[removed]';
 const STANDARD = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';

@@ -21,6 +21,8 @@ const WORTH_JUMPING = 64;
 export class Seeker {
   /** Where the last escape, or other byte, that does not matter ends: nothing to be found reaches across. */
   clean = 0;
+  /** Where that escape starts; `clean` itself if it is none. */
+  skipped = 0;
   /** Byte → what an escape for it is worth. */
   readonly #worth: Uint8Array;
   #text: Buffer = Buffer.alloc(0);
@@ -33,7 +35,7 @@ export class Seeker {
   #backslash = -1;
   #ampersand = -1;
 
-  /** Bytes of the shortest thing to be found. */
+  /** Bytes of the shortest thing to be found, behind an escape that may have swallowed its start. */
   readonly #shortest: number;
 
   constructor(worth: Uint8Array, shortest: number) {
@@ -47,7 +49,7 @@ export class Seeker {
     this.#text = isLong && to < text.length ? text.subarray(0, to) : text;
     this.#to = to;
     this.#final = final;
-    this.clean = from;
+    this.clean = this.skipped = from;
     this.#denseUntil = isLong ? from : to;
     this.#percent = this.#backslash = this.#ampersand = -1;
     return this;
@@ -63,7 +65,7 @@ export class Seeker {
       if (p >= inRun) {
         const run = this.#run(Math.max(this.clean, p - this.#shortest + 1));
         if (run >= to) return to;
-        if (run > p) p = this.clean = run;
+        if (run > p) p = this.clean = this.skipped = run;
         inRun = run + this.#shortest;
       }
       p = p < this.#denseUntil ? this.#skim(p) : this.#jump(p);
@@ -73,6 +75,7 @@ export class Seeker {
       if (escape > 0) {
         const after = p + lengthOf(escape);
         if (matters(escape, this.#worth, text, after, to)) return p;
+        this.skipped = p;
         p = after;
         this.clean = p;
         if (this.#denseUntil < to) this.#denseUntil = p + NEAR;
@@ -129,7 +132,10 @@ export class Seeker {
       if (denseUntil <= last) denseUntil = p + NEAR;
     }
     this.#denseUntil = denseUntil;
-    this.clean = clean;
+    if (clean > this.clean) {
+      this.clean = clean;
+      this.skipped = clean - 2;
+    }
     return p > denseUntil ? this.#jump(p) : p;
   }
 
