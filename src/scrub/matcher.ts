@@ -146,8 +146,15 @@ function hit(spelling: Spelling, text: Buffer, from: number, at: number): Hit {
   return { start: lead < 0 ? at : at - 1, at, spelling, lead };
 }
 
+/** Fold → by folded byte, the bytes that are folded to it. */
+const UNFOLDED = new Map<Uint8Array, number[][]>();
+
 function unfolded(fold: Uint8Array, byte: number): number[] {
-  const found: number[] = [];
-  for (let c = 0; c < 256; c++) if (fold[c] === byte) found.push(c);
-  return found;
+  let inverse = UNFOLDED.get(fold);
+  if (!inverse) {
+    inverse = Array.from({ length: 256 }, () => []);
+    for (let c = 0; c < 256; c++) inverse[fold[c] as number]?.push(c);
+    UNFOLDED.set(fold, inverse);
+  }
+  return inverse[byte] as number[];
 }

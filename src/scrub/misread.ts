@@ -1,38 +1,34 @@
 import { escapeAt, INCOMPLETE, LONGEST_ESCAPE, lengthOf, writeDecoded } from './escapes.ts';
+import { ROUNDS } from './reader.ts';
 import type { Spelling } from './spelling.ts';
 
-/** Introducers of the escapes that one round of decoding reads: those of one syntax, or all. */
-const SYNTAXES = ['%', '\\', '&', '%\\&'];
-/** What two rounds or less may do to a secret that itself looks like escapes. */
-const ROUNDS = [
-  [],
-  ...SYNTAXES.map(one => [one]),
-  ...SYNTAXES.flatMap(one => SYNTAXES.map(two => [one, two])),
-];
+/** Introducers of the escapes that one round of decoding may read in a secret: none, those of one syntax, or all. */
+const SYNTAXES = ['', '%', '\\', '&', '%\\&'];
 const MIN_PART_BYTES = 4;
 /** What of a text's start an escape may take that starts before it: what may end an escape. */
 const ENDS_OF_ESCAPES = [/^["'/\\nrtbfv]/, /^[\\%]?[ux]?[0-9A-Fa-f]{1,4}/, /^[#0-9A-Za-z{]{0,10}[;}]/];
 
 /** As `spelling` looks in a view in which a part of it was itself taken for escapes, or its end for the start of one. */
 export function misread(spelling: Spelling): Spelling[] {
-  const found = new Map<string, Spelling>();
-  for (const rounds of ROUNDS) {
-    const whole = rounds.reduce(decodedOnce, spelling.literal);
-    for (const tail of swallowedTails(whole)) {
-      const bytes = whole.subarray(0, whole.length - tail);
-      if (bytes.length >= MIN_PART_BYTES) found.set(bytes.toString('latin1'), { ...spelling, bytes });
-    }
+  let read = [spelling.literal];
+  for (let round = 0; round < ROUNDS; round++) {
+    const texts = read.flatMap(text => SYNTAXES.map(introducers => decodedOnce(text, introducers)));
+    read = distinct(distinct(texts).flatMap(withoutTails));
   }
-  return [...found.values()];
+  return read.filter(bytes => bytes.length >= MIN_PART_BYTES).map(bytes => ({ ...spelling, bytes }));
 }
 
-/** How many bytes at the end of a secret may be taken for the start of an escape that goes on after it. */
-function swallowedTails(secret: Buffer): number[] {
-  const lengths = [0];
-  for (let at = Math.max(0, secret.length - LONGEST_ESCAPE); at < secret.length; at++) {
-    if (escapeAt(secret, at, secret.length) === INCOMPLETE) lengths.push(secret.length - at);
+const distinct = (texts: readonly Buffer[]): Buffer[] => [
+  ...new Map(texts.map(text => [text.toString('latin1'), text])).values(),
+];
+
+/** A text, and what is left of it if its end is taken for the start of an escape that goes on after it. */
+function withoutTails(text: Buffer): Buffer[] {
+  const found = [text];
+  for (let at = Math.max(0, text.length - LONGEST_ESCAPE); at < text.length; at++) {
+    if (escapeAt(text, at, text.length) === INCOMPLETE) found.push(text.subarray(0, at));
   }
-  return lengths;
+  return found;
 }
 
 /** How many bytes at the start of a spelling, at most, may be taken for the end of an escape that starts before it. */

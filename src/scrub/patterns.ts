@@ -57,7 +57,7 @@ export class Patterns {
   readonly #views: readonly View[];
   /** Whether view n shows its source up to where that ends for now. */
   readonly #open: boolean[] = Array.from({ length: ROUNDS }, () => false);
-  readonly #reader: Reader;
+  readonly #readers: readonly Reader[];
 
   /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
   constructor(secrets: readonly Secret[]) {
@@ -77,7 +77,7 @@ export class Patterns {
     const shortestRest = Math.min(shortest, ...inView.map(s => s.bytes.length - swallowedHead(s)));
     this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, Math.max(1, shortestRest)));
     this.#views = Array.from({ length: ROUNDS }, () => new View(this.#worth, this.#reach));
-    this.#reader = new Reader(this.#plain.longest);
+    this.#readers = Array.from({ length: ROUNDS }, () => new Reader(this.#plain.longest));
   }
 
   /** The first secret in `bytes`, in any spelling. */
@@ -96,12 +96,12 @@ export class Patterns {
 
   /** Searches text[from, to); `final`: the text ends there. */
   search(text: Buffer, from: number, to: number, final: boolean): Finding {
-    found.length = 0;
-    hits.length = 0;
+    // Setting a length is slow, even if it stays the same.
+    if (found.length > 0) found.length = 0;
+    if (hits.length > 0) hits.length = 0;
     finding.hold = finding.base = to;
-    this.#reader.over(text, to, final);
     const hold = Math.max(from, this.#level(0, text, from, to, final));
-    for (const { spelling, at, start, lead } of hits) this.#settle(spelling, at, start, lead, start);
+    if (hits.length > 0) this.#settleHits(text, to, final);
     finding.hold = Math.min(finding.hold, hold);
     if (!final) finding.base = Math.min(finding.base, this.#tokenStart(0, finding.hold));
     if (found.length > 1) found.sort((a, b) => a.start - b.start || b.end - a.end);
@@ -124,7 +124,9 @@ export class Patterns {
     const seeker = (this.#seekers[level] as Seeker).over(text, from, to, final, level === 0);
     let hold = to;
     let decoded = from;
-    for (let p = seeker.next(from); p < to; p = seeker.next(view.end)) {
+    let p = seeker.next(from);
+    if (p < to) (this.#readers[level] as Reader).over(text, to, final);
+    for (; p < to; p = seeker.next(view.end)) {
       const start = this.#runStart(text, p, Math.max(decoded, seeker.clean, p - this.#reach));
       if (start === seeker.clean) this.#inside(level, text, seeker.skipped, start);
       view.show(text, start, to, final);
@@ -149,21 +151,30 @@ export class Patterns {
   /** Finds spellings that start inside of the escape text[start, end) of a level. */
   #inside(level: number, text: Buffer, start: number, end: number): void {
     for (let p = start + 1; p < end; p++) {
-      if (this.#starts[text[p] as number] === 0) continue;
-      const at = this.#inText(level, p);
-      for (let rounds = ROUNDS; rounds >= 0; rounds--) {
-        const first = this.#reader.unit(at, rounds);
-        if (first === UNDECIDED) this.#holdAt(at, this.#inText(level, start));
+      const c = text[p] as number;
+      if (this.#starts[c] === 0) continue;
+      // An escape of the text itself can be written in escapes, what one of them stands for only in itself.
+      for (let rounds = INTRODUCES[c] === 1 ? ROUNDS - level : 0; rounds >= 0; rounds--) {
+        const reader = this.#readers[level] as Reader;
+        const first = reader.unit(p, rounds);
+        if (first === UNDECIDED) this.#holdAt(this.#inText(level, p), this.#inText(level, start));
         if (first <= 0) continue;
-        for (const spelling of this.#plain.startingWith(this.#reader.bytes[0] as number))
+        for (const spelling of this.#plain.startingWith(reader.bytes[0] as number)) {
+          const at = this.#inText(level, p);
           this.#settle(spelling, at, at, -1, this.#inText(level, start));
+        }
       }
     }
   }
 
+  #settleHits(text: Buffer, to: number, final: boolean): void {
+    (this.#readers[0] as Reader).over(text, to, final);
+    for (const { spelling, at, start, lead } of hits) this.#settle(spelling, at, start, lead, start);
+  }
+
   /** Adds the match of a spelling that starts at `at`, if it stands there; `base`: where to read it again from, if not. */
   #settle(spelling: Spelling, at: number, start: number, lead: number, base: number): void {
-    const reader = this.#reader;
+    const reader = this.#readers[0] as Reader;
     const end = reader.read(spelling, at);
     if (end === UNDECIDED) this.#holdAt(start, base);
     if (end > 0)
