@@ -1,55 +1,67 @@
-import { escapeAt, INCOMPLETE, LONGEST_ESCAPE, lengthOf, writeDecoded } from './escapes.ts';
+import { escapeAt, INCOMPLETE, lengthOf, writeDecoded } from './escapes.ts';
 import { ROUNDS } from './reader.ts';
 import type { Spelling } from './spelling.ts';
 
-/** Introducers of the escapes that one round of decoding may read in a secret: none, those of one syntax, or all. */
-const SYNTAXES = ['', '%', '\\', '&', '%\\&'];
-const MIN_PART_BYTES = 4;
+/** With so many bytes, what follows need not be known: a spelling is read as a whole wherever its start is found. */
+const ENOUGH = 8;
+/** Fewer cannot be looked for. */
+const MIN_BYTES = 3;
 /** What of a text's start an escape may take that starts before it: what may end an escape. */
 const ENDS_OF_ESCAPES = [/^["'/\\nrtbfv]/, /^[\\%]?[ux]?[0-9A-Fa-f]{1,4}/, /^[#0-9A-Za-z{]{0,10}[;}]/];
 
-/** As `spelling` looks in a view in which a part of it was itself taken for escapes, or its end for the start of one. */
+/** As `spelling` looks in a view, or starts there, if it looks like escapes itself: each of them is read, or is not. */
 export function misread(spelling: Spelling): Spelling[] {
-  let read = [spelling.literal];
+  let texts = [spelling.literal];
   for (let round = 0; round < ROUNDS; round++) {
-    const texts = read.flatMap(text => SYNTAXES.map(introducers => decodedOnce(text, introducers)));
-    read = distinct(distinct(texts).flatMap(withoutTails));
+    const read = new Set(texts.flatMap(text => [...readings(text, 0, '')]));
+    texts = [...read].map(text => Buffer.from(text, 'latin1'));
   }
-  return read.filter(bytes => bytes.length >= MIN_PART_BYTES).map(bytes => ({ ...spelling, bytes }));
+  return texts.filter(bytes => bytes.length >= MIN_BYTES).map(bytes => ({ ...spelling, bytes }));
 }
 
-const distinct = (texts: readonly Buffer[]): Buffer[] => [
-  ...new Map(texts.map(text => [text.toString('latin1'), text])).values(),
-];
-
-/** A text, and what is left of it if its end is taken for the start of an escape that goes on after it. */
-function withoutTails(text: Buffer): Buffer[] {
-  const found = [text];
-  for (let at = Math.max(0, text.length - LONGEST_ESCAPE); at < text.length; at++) {
-    if (escapeAt(text, at, text.length) === INCOMPLETE) found.push(text.subarray(0, at));
+/** `out`, and what one round of decoding may make of text[from, …), as latin1. */
+function* readings(text: Buffer, from: number, out: string): Generator<string> {
+  let at = from;
+  while (at < text.length && escapeAt(text, at, text.length) === 0) at++;
+  const read = out + text.toString('latin1', from, at);
+  if (at === text.length || read.length >= ENOUGH) {
+    yield read;
+    return;
   }
-  return found;
+  const escape = escapeAt(text, at, text.length);
+  // It may go on in what follows.
+  if (escape === INCOMPLETE) yield read;
+  else yield* readings(text, at + lengthOf(escape), read + decoded(escape).toString('latin1'));
+  yield* readings(text, at + 1, read + String.fromCharCode(text[at] as number));
+}
+
+/** What stands for itself in a view in which some of what looks like escapes in a spelling was decoded. */
+export function decodedBytes({ literal }: Spelling): Buffer {
+  const found = [literal];
+  let text = literal;
+  for (let round = 0; round < ROUNDS; round++) {
+    const once: Buffer[] = [];
+    let decodedUpTo = 0;
+    for (let at = 0; at < text.length; at++) {
+      const escape = escapeAt(text, at, text.length);
+      const bytes = escape > 0 ? decoded(escape) : text.subarray(at, at + 1);
+      found.push(bytes);
+      if (at < decodedUpTo) continue;
+      once.push(bytes);
+      decodedUpTo = escape > 0 ? at + lengthOf(escape) : at + 1;
+    }
+    text = Buffer.concat(once);
+  }
+  return Buffer.concat(found);
+}
+
+function decoded(escape: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  return bytes.subarray(0, writeDecoded(escape, bytes, 0));
 }
 
 /** How many bytes at the start of a spelling, at most, may be taken for the end of an escape that starts before it. */
 export function swallowedHead({ literal }: Spelling): number {
   const text = literal.toString('latin1');
   return Math.max(...ENDS_OF_ESCAPES.map(end => end.exec(text)?.[0].length ?? 0));
-}
-
-/** `bytes` with those escapes decoded that start with one of `introducers`. */
-function decodedOnce(bytes: Buffer, introducers: string): Buffer {
-  const out = Buffer.alloc(bytes.length);
-  let length = 0;
-  for (let at = 0; at < bytes.length; ) {
-    const isIntroducer = introducers.includes(String.fromCharCode(bytes[at] as number));
-    const escape = isIntroducer ? escapeAt(bytes, at, bytes.length) : 0;
-    if (escape > 0) {
-      length += writeDecoded(escape, out, length);
-      at += lengthOf(escape);
-    } else {
-      out[length++] = bytes[at++] as number;
-    }
-  }
-  return out.subarray(0, length);
 }

@@ -1,7 +1,7 @@
 import type { Secret } from '../secret.ts';
 import { IF_INTRODUCING, INTRODUCES, LONGEST_ESCAPE, NOTHING, WRITES_ESCAPES } from './escapes.ts';
 import { type Hit, Matcher } from './matcher.ts';
-import { misread, swallowedHead } from './misread.ts';
+import { decodedBytes, misread, swallowedHead } from './misread.ts';
 import { Reader, ROUNDS, UNDECIDED } from './reader.ts';
 import { Seeker } from './seeker.ts';
 import { type Spelling, spellings } from './spelling.ts';
@@ -38,7 +38,7 @@ const finding: Finding = { matches: found, hold: 0, base: 0 };
 
 /**
  * Every spelling of a set of secrets, compiled. A text is decoded from left to right, once and twice, and each of the
- * three is searched. What may come before a secret can be taken for the start of anescape that goes on in it; so where
+ * three is searched. What may come before a secret can be taken for the start of an escape that goes on in it; so where
  * an escape was decoded, or skipped, it is also tried whether a spelling starts inside of it. Whatever is found is then
  * read by itself, whatever stands before it.
  */
@@ -65,16 +65,17 @@ export class Patterns {
     const inView = unique(plain.flatMap(misread));
     this.empty = plain.length === 0;
     this.#plain = new Matcher(plain);
-    this.#inView = inView.length === plain.length ? this.#plain : new Matcher(inView);
-    this.#reach = this.#inView.longest + LONGEST_ESCAPE;
-    const { alphabet, shortest } = this.#inView;
-    this.#worth = alphabet.map((used, c) =>
-      used || INTRODUCES[c] !== 1 ? used | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
+    this.#inView = inView.some(s => s.bytes.length < s.literal.length) ? new Matcher(inView) : this.#plain;
+    this.#reach = this.#plain.longest + LONGEST_ESCAPE;
+    const used = Uint8Array.from(this.#plain.alphabet);
+    for (const spelling of plain) for (const c of decodedBytes(spelling)) used[c] = 1;
+    this.#worth = used.map((isUsed, c) =>
+      isUsed || INTRODUCES[c] !== 1 ? isUsed | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
     );
     this.#starts = INTRODUCES.map((introduces, c) =>
       this.#plain.startingWith(c).length > 0 ? 1 : introduces,
     );
-    const shortestRest = Math.min(shortest, ...inView.map(s => s.bytes.length - swallowedHead(s)));
+    const shortestRest = Math.min(...inView.map(s => s.bytes.length - swallowedHead(s)));
     this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, Math.max(1, shortestRest)));
     this.#views = Array.from({ length: ROUNDS }, () => new View(this.#worth, this.#reach));
     this.#readers = Array.from({ length: ROUNDS }, () => new Reader(this.#plain.longest));

@@ -6,7 +6,6 @@ import { Random } from './random.ts';
 
 export const name = 'scrub';
 
-const BACKSLASH = 0x5c;
 const HEX_STUB = Buffer.from(STUB).toString('hex');
 const STUBS = [STUB, HEX_STUB, HEX_STUB.toUpperCase()];
 const MAX_FINDINGS = 10;
@@ -133,9 +132,6 @@ function make(random: Random): Case {
     parts.push(filler(random));
     if (random.chance(4)) continue;
     const [bytes, isWhole] = plant(random.pick(secrets), random);
-    // A backslash before one turns an escape into two characters.
-    const isEscaped = parts.at(-1)?.at(-1) === BACKSLASH && bytes[0] === BACKSLASH;
-    if (isEscaped) parts.push(Buffer.from(' '));
     parts.push(bytes);
     if (isWhole) planted++;
   }
@@ -159,9 +155,7 @@ const filler = (random: Random): Buffer =>
 /** The secret in one of the spellings, or in a mix of them, or most of it; and whether it is all there. */
 function plant(value: string, random: Random): [Buffer, boolean] {
   if (random.chance(3)) return [mixed(value, random), true];
-  const spelling = random.pick(NAMES);
-  const written = WRITERS[spelling]?.(value) as Buffer;
-  const bytes = NESTED.test(spelling) ? Buffer.concat([APART, written, APART]) : written;
+  const bytes = WRITERS[random.pick(NAMES)]?.(value) as Buffer;
   if (random.chance(4)) return [bytes.subarray(random.below(3), bytes.length - random.below(3)), false];
   return [bytes, true];
 }
@@ -175,13 +169,6 @@ function mixed(value: string, random: Random): Buffer {
       : plainly(c);
   return Buffer.from(Array.from(value, c => (random.chance(3) ? write(c) : plainly(c))).join(''));
 }
-
-/**
- * Base64 that is itself written with escapes. A stray `%2` right before or after it may be read as an escape together
- * with its edge, which the search allows for only in a secret that stands in plain (docs/plan.md).
- */
-const NESTED = /^base64(, percent| in )/;
-const APART = Buffer.from(' ');
 
 const ONE_ROUND = [
   'percent, every byte, upper case',
