@@ -1,4 +1,4 @@
-import { escapeAt, INCOMPLETE, INTRODUCES, lengthOf, writeDecoded } from './escapes.ts';
+import { BACKSLASH, escapeAt, INCOMPLETE, INTRODUCES, lengthOf, writeDecoded } from './escapes.ts';
 import { sharedValue, type Spelling } from './spelling.ts';
 
 /** Rounds of decoding: an escape may be written in escapes. */
@@ -75,6 +75,11 @@ export class Reader {
   }
 
   #escapeInEscapes(at: number): number {
+    if (this.#isRun(at)) {
+      this.bytes[0] = BACKSLASH;
+      this.width = 1;
+      return at + 4;
+    }
     const inner = this.#inner;
     let p = at;
     for (let n = 0; p < this.#to; ) {
@@ -94,6 +99,13 @@ export class Reader {
       return this.#ends[lengthOf(outer)] as number;
     }
     return this.#beyond();
+  }
+
+  /** The commonest one: four backslashes. */
+  #isRun(at: number): boolean {
+    if (at + 4 > this.#to) return false;
+    for (let p = at; p < at + 4; p++) if (this.#text[p] !== BACKSLASH) return false;
+    return true;
   }
 
   /** As `unit`, if it stands for what the spelling has from `q` on. */
