@@ -103,8 +103,7 @@ export class Matcher {
   #verify(h: number, text: Buffer, from: number, at: number, to: number, found: Hit[]): void {
     for (const spelling of this.#groups[this.#group[h] as number] as Spelling[]) {
       const { length } = spelling.bytes;
-      if (at + length <= to && agrees(spelling, text, at, length))
-        found.push(hit(spelling, text, from, at));
+      if (at + length <= to && agrees(spelling, text, at, length)) found.push(hit(spelling, text, from, at));
     }
   }
 

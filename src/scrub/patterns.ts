@@ -134,7 +134,8 @@ export class Patterns {
       const isOpen = !final && (view.unfinished || view.end === to);
       this.#open[level] = isOpen;
       decoded = view.lastEscapeEnd;
-      for (let k = view.escapes; k > 0; k--) this.#inside(level, text, view.escapeStart(k), view.escapeEnd(k));
+      for (let k = view.escapes; k > 0; k--)
+        this.#inside(level, text, view.escapeStart(k), view.escapeEnd(k));
       if (!isOpen && view.length < this.#inView.shortest) continue;
       const first = hits.length;
       const held = this.#level(level + 1, view.bytes, 0, view.length, !isOpen);

@@ -52,7 +52,7 @@ export class Reader {
 
   /** Where the spelling that starts at `at` ends; or NONE, UNDECIDED. */
   read(spelling: Spelling, at: number): number {
-    this.#dead.clear();
+    if (this.#dead.size > 0) this.#dead.clear();
     const end = this.#rest(spelling, at, 0);
     return end > 0 ? this.#withTrail(spelling, end) : end;
   }
