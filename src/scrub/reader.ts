@@ -151,7 +151,8 @@ export class Reader {
 
   #withTrail({ trail }: Spelling, at: number): number {
     this.trail = -1;
-    for (let rounds = ROUNDS; trail && rounds >= 0; rounds--) {
+    if (!trail) return at;
+    for (let rounds = ROUNDS; rounds >= 0; rounds--) {
       const end = this.unit(at, rounds);
       if (end === UNDECIDED) return UNDECIDED;
       if (end === NONE || this.width !== 1) continue;
