@@ -81,12 +81,13 @@ export function run(deadlineMs: number): Promise<{ executions: number; findings:
   const findings: string[] = [];
   let executions = 0;
   while (performance.now() < deadlineMs && findings.length < MAX_FINDINGS) {
-    const random = new Random(first + executions++);
+    const seed = first + executions++;
+    const random = new Random(seed);
     const made = make(random);
     const wrong = fault(made, random);
     if (wrong)
       findings.push(
-        `${wrong}; secrets ${JSON.stringify(made.secrets)}; body ${JSON.stringify(made.body.toString('latin1'))}`,
+        `FUZZ_SEED=${seed}: ${wrong}; secrets ${JSON.stringify(made.secrets)}; body ${JSON.stringify(made.body.toString('latin1'))}`,
       );
   }
   return Promise.resolve({ executions, findings });
