@@ -8,8 +8,11 @@ import { Random } from './random.ts';
 
 export const name = 'scrub';
 
-const HEX_STUB = Buffer.from(STUB).toString('hex');
-const STUBS = [STUB, HEX_STUB, HEX_STUB.toUpperCase()];
+/** The stub as it may stand in the output: in hex, and in base64 at each alignment, filled up to its groups of three. */
+const STUBS = ['__', '_', '']
+  .flatMap(fill => spellings(new Secret('stub', `${STUB}${fill}`)))
+  .map(spelling => spelling.literal.toString('latin1'))
+  .flatMap(text => [text, text.toUpperCase()]);
 const MAX_FINDINGS = 10;
 /** Longer bodies are cut in fifty pieces instead, for it takes time. */
 const MAX_BYTEWISE = 200;
