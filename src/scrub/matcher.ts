@@ -107,9 +107,7 @@ export class Matcher {
     }
   }
 
-  /**
-   * Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early.
-   */
+  /** Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early. */
   unfinished(text: Buffer, from: number, to: number): number {
     for (let at = Math.max(from, to - this.longest); at < to; at++) {
       const first = text[at] as number;

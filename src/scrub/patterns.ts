@@ -37,10 +37,10 @@ const found: Match[] = [];
 const finding: Finding = { matches: found, hold: 0, base: 0 };
 
 /**
- * Every spelling of a set of secrets, compiled. A text is decoded from left to right, once and twice, and each of the
- * three is searched. What may come before a secret can be taken for the start of an escape that goes on in it; so where
- * an escape was decoded, or skipped, it is also tried whether a spelling starts inside of it. Whatever is found is then
- * read by itself, whatever stands before it.
+ * Every spelling of a set of secrets, compiled. A text is searched as it is, decoded once, and decoded twice. Decoding
+ * goes from left to right, so what stands before a secret may be taken for the start of an escape that goes on in it:
+ * inside of each escape, too, it is tried whether a spelling starts there. What is found is read once more by itself,
+ * so that a match depends on nothing before it.
  */
 export class Patterns {
   readonly empty: boolean;
@@ -155,7 +155,7 @@ export class Patterns {
     for (let p = start + 1; p < end; p++) {
       const c = text[p] as number;
       if (this.#starts[c] === 0) continue;
-      // An escape of the text itself can be written in escapes, what one of them stands for only in itself.
+      // A view of the text has one round behind it already.
       for (let rounds = INTRODUCES[c] === 1 ? ROUNDS - level : 0; rounds >= 0; rounds--) {
         const reader = this.#readers[level] as Reader;
         const first = reader.unit(p, rounds);
@@ -174,7 +174,7 @@ export class Patterns {
     for (const { spelling, at, start, lead } of hits) this.#settle(spelling, at, start, lead, start);
   }
 
-  /** Adds the match of a spelling that starts at `at`, if it stands there; `base`: where to read it again from, if not. */
+  /** Adds the match of a spelling, if it stands at `at`; `base`: where to start again if that is not clear yet. */
   #settle(spelling: Spelling, at: number, start: number, lead: number, base: number): void {
     const reader = this.#readers[0] as Reader;
     const end = reader.read(spelling, at);
