@@ -152,16 +152,18 @@ export class Patterns {
 
   /** Finds spellings that start inside of the escape text[start, end) of a level. */
   #inside(level: number, text: Buffer, start: number, end: number): void {
+    const reader = this.#readers[level] as Reader;
     for (let p = start + 1; p < end; p++) {
       const c = text[p] as number;
       if (this.#starts[c] === 0) continue;
       // A view of the text has one round behind it already.
       for (let rounds = INTRODUCES[c] === 1 ? ROUNDS - level : 0; rounds >= 0; rounds--) {
-        const reader = this.#readers[level] as Reader;
         const first = reader.unit(p, rounds);
         if (first === UNDECIDED) this.#holdAt(this.#inText(level, p), this.#inText(level, start));
         if (first <= 0) continue;
-        for (const spelling of this.#plain.startingWith(reader.bytes[0] as number)) {
+        const starting = this.#plain.startingWith(reader.bytes[0] as number);
+        if (starting.length === 0) continue;
+        for (const spelling of starting) {
           const at = this.#inText(level, p);
           this.#settle(spelling, at, at, -1, this.#inText(level, start));
         }
