@@ -4,10 +4,9 @@ import { base64, html, json, percentAll, unicodeAll, WRITERS } from './writers.t
 
 /** What a decoder takes for the start of an escape, or decodes to it, that goes on in what follows. */
 const STRAYS = [
-  ...['%', '%2', '%u', '%u00', '\\', '\\x', '\\x4', '\\u', '\\u00', '\\ud83d', '\\ud83d\\u', '\\u{'],
-  ...['&', '&#', '&#0', '&#x', '&#x0', '%25', '%252', '%5C', '%u005C', '\\\\', '\\u005c', '\\u005c\\'],
-  ...['\\u005cu00', '%26#', '&#37;', '&#92;', '&#92;u', '&amp;', '&amp;#', '\\u0026#', '\\x5cx', '&bsol;'],
-];
+  String.raw`% %2 %u %u00 \ \x \x4 \u \u00 \ud83d \ud83d\u \u{ & &# &#0 &#x &#x0 %25 %252 %5C %u005C \\ \u005c`,
+  String.raw`\u005c\ \u005cu00 %26# &#37; &#92; &#92;u &amp; &amp;# \u0026# \x5cx &bsol;`,
+].flatMap(line => line.split(' '));
 /** What may be the rest of an escape that starts in what stands before it. */
 const RESTS = ['', '4', '41', 'n', ';', '0;', 'u0041', '\\', '\\n', '%41', '&lt;', '}', 'ude00'];
 
