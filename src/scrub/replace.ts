@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import type { Match } from './matcher.ts';
+import type { Match } from './patterns.ts';
 
 const REMOVED = '[removed]';
 const STANDARD = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
