@@ -7,8 +7,10 @@ import { CLOSE, CONTINUATION, type ControlOpcode, type Kind } from './protocol.t
 import { type FrameHandlers, FrameReader, type Sender } from './reader.ts';
 
 export interface EndpointHandlers extends FrameHandlers {
-  /** Nothing more is read for now: what was held back to leave with more goes out. False: as `control`. */
-  flush(): boolean;
+  /** Whether the other end of the way takes more. */
+  ready(): boolean;
+  /** Nothing more is read for now: what was held back to leave with more goes out. */
+  flush(): void;
   /** The peer broke the rules, or what it sent is refused: nothing more is read. */
   failed(error: unknown): void;
   /** The connection has ended; called once. */
@@ -26,14 +28,15 @@ export class Endpoint implements Valve {
   /** A Close came; what follows is dropped (RFC 6455, section 5.5.1). */
   closeReceived = false;
   closeSent = false;
-  /** Set by whoever writes: called when the socket takes bytes again. */
+  /** The socket asks to stop until `onDrain`. */
+  full = false;
+  /** Set by whoever writes. */
   onDrain: (() => void) | null = null;
   readonly #peer: Sender;
   readonly #handlers: EndpointHandlers;
   readonly #reader: FrameReader;
-  /** Received and not read, because of one of the next two. */
+  /** Received and not read: paused, or the other end of the way is full. */
   #unread = NOTHING;
-  #isFull = false;
   #isPaused = false;
   #isReading = false;
   #isDeaf = false;
@@ -54,7 +57,7 @@ export class Endpoint implements Valve {
   start(early: Buffer): void {
     const { socket } = this;
     socket.on('data', this.#onData);
-    socket.on('drain', () => this.onDrain?.());
+    socket.on('drain', this.#onDrained);
     socket.on('end', this.#onEnd);
     socket.on('close', this.#onClose);
     if (socket.destroyed) process.nextTick(this.#onClose);
@@ -87,11 +90,8 @@ export class Endpoint implements Valve {
     const bytes = this.#unread;
     let at = 0;
     try {
-      while (at < bytes.length && this.#isOpen) {
-        at = this.#reader.read(bytes, at);
-        this.#isFull ||= !this.#reader.wantsMore;
-      }
-      if (!this.#isDeaf && !this.#handlers.flush()) this.#isFull = true;
+      while (at < bytes.length && this.#isOpen) at = this.#reader.read(bytes, at);
+      if (!this.#isDeaf) this.#handlers.flush();
     } catch (error) {
       this.deafen();
       this.#handlers.failed(error);
@@ -105,12 +105,11 @@ export class Endpoint implements Valve {
   }
 
   get #isOpen(): boolean {
-    return !this.#isFull && !this.#isPaused && !this.#isDeaf;
+    return !this.#isPaused && !this.#isDeaf && this.#handlers.ready();
   }
 
   /** The other end of the way takes bytes again. */
   drained(): void {
-    this.#isFull = false;
     if (this.#isOpen) this.#read();
   }
 
@@ -157,33 +156,36 @@ export class Endpoint implements Valve {
 
   // ---- out -----------------------------------------------------------------------------------------------------
 
+  readonly #onDrained = (): void => {
+    this.full = false;
+    this.onDrain?.();
+  };
+
   /** A message to the peer, in as many frames as it is written in. */
   message(kind: Kind): OutgoingMessage {
     return new OutgoingMessage(this, kind);
   }
 
-  /** A control frame. False: full until `onDrain`. */
-  control(opcode: ControlOpcode, payload: Buffer): boolean {
-    const isFull = !this.frame(opcode, true, payload);
+  control(opcode: ControlOpcode, payload: Buffer): void {
+    this.frame(opcode, true, payload);
     if (opcode === CLOSE) this.closeSent = true;
-    return !isFull;
   }
 
-  /** False: full until `onDrain`. Behind a Close nothing is sent (RFC 6455, section 5.5.1). */
-  frame(opcode: number, fin: boolean, payload: Buffer): boolean {
+  /** Behind a Close nothing is sent (RFC 6455, section 5.5.1). */
+  frame(opcode: number, fin: boolean, payload: Buffer): void {
     const { socket } = this;
-    if (this.closeSent || socket.destroyed || socket.writableEnded) return true;
+    if (this.closeSent || socket.destroyed || socket.writableEnded) return;
     this.#cork();
     if (this.#peer === 'server') return this.#write(maskedFrame(opcode, fin, payload));
     const head = header(opcode, fin, payload.length);
     if (payload.length <= COALESCE_BYTES) return this.#write(Buffer.concat([head, payload]));
     this.#write(head);
-    return this.#write(payload);
+    this.#write(payload);
   }
 
-  #write(bytes: Buffer): boolean {
+  #write(bytes: Buffer): void {
     this.bytesOut += bytes.length;
-    return this.socket.write(bytes);
+    if (!this.socket.write(bytes)) this.full = true;
   }
 
   /** Frames of one turn leave in one write. */
@@ -233,16 +235,16 @@ export class OutgoingMessage implements Sink {
   }
 
   write(chunk: Buffer): boolean {
-    const wantsMore = this.flush();
+    this.flush();
     this.#held = chunk;
-    return wantsMore;
+    return !this.#to.full;
   }
 
   /** Sends what is held, though the message goes on. */
-  flush(): boolean {
+  flush(): void {
     const held = this.#held;
     this.#held = null;
-    return held === null || held.length === 0 || this.#send(held, false);
+    if (held && held.length > 0) this.#send(held, false);
   }
 
   end(): void {
@@ -255,9 +257,8 @@ export class OutgoingMessage implements Sink {
     this.#held = null;
   }
 
-  #send(payload: Buffer, fin: boolean): boolean {
-    const opcode = this.#opcode;
+  #send(payload: Buffer, fin: boolean): void {
+    this.#to.frame(this.#opcode, fin, payload);
     this.#opcode = CONTINUATION;
-    return this.#to.frame(opcode, fin, payload);
   }
 }

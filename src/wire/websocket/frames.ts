@@ -47,8 +47,14 @@ function takeKey(): Buffer {
  */
 export function mask(from: Buffer, key: Uint8Array, phase: number, to: Buffer, at: number): number {
   const { length } = from;
-  for (let i = 0; i < length; i++) {
-    to[at + i] = (from[i] as number) ^ (key[(phase + i) & 3] as number);
+  const [a = 0, b = 0, c = 0, d = 0] = [0, 1, 2, 3].map(i => key[(phase + i) & 3] as number);
+  let i = 0;
+  for (; i + 3 < length; i += 4) {
+    to[at + i] = (from[i] as number) ^ a;
+    to[at + i + 1] = (from[i + 1] as number) ^ b;
+    to[at + i + 2] = (from[i + 2] as number) ^ c;
+    to[at + i + 3] = (from[i + 3] as number) ^ d;
   }
+  for (; i < length; i++) to[at + i] = (from[i] as number) ^ (key[(phase + i) & 3] as number);
   return (phase + length) & 3;
 }

@@ -19,10 +19,13 @@ import {
 import { Utf8 } from './utf8.ts';
 
 export interface FrameHandlers {
-  /** A message begins. Its payload goes into the returned sink as it comes, whatever its frames are. */
+  /**
+   * A message begins. Its payload goes into the returned sink as it comes, whatever its frames are. Whoever calls `read`
+   * asks the sink's end itself whether it takes more: a message's last frame could not tell.
+   */
   message(kind: Kind): Sink;
-  /** A control frame, which may come amid a message. False asks to stop reading for now. */
-  control(opcode: ControlOpcode, payload: Buffer): boolean;
+  /** A control frame, which may come amid a message. */
+  control(opcode: ControlOpcode, payload: Buffer): void;
 }
 
 /** Who sends the frames: those of a client are masked, those of a server are not (RFC 6455, section 5.1). */
@@ -37,8 +40,6 @@ const LONGEST_HEADER = 14;
  * the first byte that no sender who keeps to the rules would send. Nothing is read behind a Close.
  */
 export class FrameReader {
-  /** The last write, or control frame, was taken with the wish for more. */
-  wantsMore = true;
   readonly #sender: Sender;
   readonly #handlers: FrameHandlers;
   readonly #header = Buffer.alloc(LONGEST_HEADER);
@@ -64,7 +65,6 @@ export class FrameReader {
   /** Takes bytes from `at` on, up to the end of one frame, and returns the offset of the first one that is left. */
   read(bytes: Buffer, at: number): number {
     if (this.#isClosed) return bytes.length;
-    this.wantsMore = true;
     let next = at;
     while (this.#left < 0) {
       if (next === bytes.length) return next;
@@ -137,11 +137,12 @@ export class FrameReader {
   #payload(piece: Buffer): void {
     if (piece.length === 0) return;
     if (this.#opcode >= CLOSE) {
-      this.#control = this.#control.length === 0 ? piece : Buffer.concat([this.#control, piece]);
+      // A copy: the chunk's memory is its owner's.
+      this.#control = Buffer.concat([this.#control, piece]);
       return;
     }
     if (this.#text?.push(piece) === false) throw new Violation(INVALID_DATA, 'A text that is not UTF-8');
-    if (this.#sink?.write(piece) === false) this.wantsMore = false;
+    this.#sink?.write(piece);
   }
 
   #endFrame(): void {
@@ -160,7 +161,7 @@ export class FrameReader {
       checkClose(payload);
       this.#isClosed = true;
     }
-    if (!this.#handlers.control(opcode, payload)) this.wantsMore = false;
+    this.#handlers.control(opcode, payload);
   }
 }
 

@@ -189,14 +189,12 @@ class Way implements EndpointHandlers {
     return stage;
   }
 
-  control(opcode: ControlOpcode, payload: Buffer): boolean {
-    const wantsMore = this.flush();
-    if (opcode !== CLOSE)
-      return this.#to.control(opcode, fitting(this.#filter.control(payload))) && wantsMore;
+  control(opcode: ControlOpcode, payload: Buffer): void {
+    this.flush();
+    if (opcode !== CLOSE) return this.#to.control(opcode, fitting(this.#filter.control(payload)));
     this.#from.closeReceived = true;
     if (!this.#to.closeSent) this.#to.control(CLOSE, this.#closing(payload));
     this.#relay.passed();
-    return true;
   }
 
   /** A Close with its code as it is. */
@@ -206,8 +204,12 @@ class Way implements EndpointHandlers {
     return fitting(Buffer.concat([payload.subarray(0, 2), reason]));
   }
 
-  flush(): boolean {
-    return this.#message?.flush() ?? true;
+  ready(): boolean {
+    return !this.#to.full;
+  }
+
+  flush(): void {
+    this.#message?.flush();
   }
 
   failed(error: unknown): void {
