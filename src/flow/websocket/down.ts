@@ -1,7 +1,7 @@
 import { Refusal } from '../../errors.ts';
 import { Scrubber } from '../../scrub/index.ts';
 import type { Sink } from '../../types.ts';
-import { type Kind, TEXT } from '../../wire/websocket/protocol.ts';
+import { type ControlOpcode, type Kind, TEXT } from '../../wire/websocket/protocol.ts';
 import type { Filter } from '../../wire/websocket/relay.ts';
 import { Utf8 } from '../../wire/websocket/utf8.ts';
 import type { Job } from '../judge.ts';
@@ -31,7 +31,7 @@ export class Down implements Filter {
     return scrubber.body(kind === TEXT && !scrubber.patterns.empty ? new Text(next) : next);
   }
 
-  control(payload: Buffer): Buffer {
+  control(_opcode: ControlOpcode, payload: Buffer): Buffer {
     return this.#renewed().whole(payload);
   }
 

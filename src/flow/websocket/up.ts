@@ -3,7 +3,14 @@ import { StubCounter } from '../../inject/stub.ts';
 import { applyMessage, type MessagePlan, messageInjections, planMessage } from '../../inject/websocket.ts';
 import { detector, type Patterns } from '../../scrub/index.ts';
 import type { AuditEvent, Sink } from '../../types.ts';
-import { type Kind, TEXT, TOO_BIG, Violation } from '../../wire/websocket/protocol.ts';
+import {
+  type ControlOpcode,
+  type Kind,
+  PING,
+  TEXT,
+  TOO_BIG,
+  Violation,
+} from '../../wire/websocket/protocol.ts';
 import type { Filter, Origin } from '../../wire/websocket/relay.ts';
 import type { Job } from '../judge.ts';
 import type { Rooms } from '../rooms.ts';
@@ -46,12 +53,14 @@ export class Up implements Filter {
     return new Counted(counter, searched, this.#injections.length > 0);
   }
 
-  control(payload: Buffer): Buffer {
+  control(opcode: ControlOpcode, payload: Buffer): Buffer {
     const counter = this.#nextCounter();
     counter.feed(payload);
     if (this.#patterns().find(payload)) throw new Refusal('secret_in_request');
-    if (this.#injections.length > 0 && counter.seen > 0) throw new Refusal('stub_misplaced');
-    return payload;
+    if (this.#injections.length === 0 || counter.seen === 0) return payload;
+    if (opcode === PING) throw new Refusal('stub_misplaced');
+    // The answer to a ping, or to a Close, that was scrubbed: it says again what it was told.
+    return Buffer.alloc(0);
   }
 
   /** As the gate knows them now: a WebSocket may outlive a secret. */

@@ -28,7 +28,7 @@ export interface Filter {
   /** The stage that a message goes through on its way to `next`. */
   message(kind: Kind, next: Sink, origin: Origin): Sink;
   /** The payload of a ping or pong, or the reason of a Close, as it goes on; cut to what a control frame may hold. */
-  control(payload: Buffer): Buffer;
+  control(opcode: ControlOpcode, payload: Buffer): Buffer;
 }
 
 /** How long a peer may take to answer a Close, and to end its connection, ms. */
@@ -191,7 +191,7 @@ class Way implements EndpointHandlers {
 
   control(opcode: ControlOpcode, payload: Buffer): void {
     this.flush();
-    if (opcode !== CLOSE) return this.#to.control(opcode, fitting(this.#filter.control(payload)));
+    if (opcode !== CLOSE) return this.#to.control(opcode, fitting(this.#filter.control(opcode, payload)));
     this.#from.closeReceived = true;
     if (!this.#to.closeSent) this.#to.control(CLOSE, this.#closing(payload));
     this.#relay.passed();
@@ -200,7 +200,7 @@ class Way implements EndpointHandlers {
   /** A Close with its code as it is. */
   #closing(payload: Buffer): Buffer {
     if (payload.length <= 2) return payload;
-    const reason = this.#filter.control(payload.subarray(2));
+    const reason = this.#filter.control(CLOSE, payload.subarray(2));
     return fitting(Buffer.concat([payload.subarray(0, 2), reason]));
   }
 

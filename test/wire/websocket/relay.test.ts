@@ -11,7 +11,7 @@ const NOTHING: Buffer = Buffer.alloc(0);
 const MASKED: FrameChoice = { mask: Buffer.from('01020304', 'hex') };
 const MORE: FrameChoice = { fin: false };
 const CLOSE_MS = 5000;
-const PASS: Filter = { message: (_, next) => next, control: payload => payload };
+const PASS: Filter = { message: (_, next) => next, control: (_, payload) => payload };
 
 /** Time runs only where a test says so. */
 const later = (ms: number): number => performance.now() + ms;
@@ -227,7 +227,10 @@ describe('a stage', () => {
   });
 
   test('may make a control frame longer than one can be: it is cut between characters', () => {
-    const scene = open({}, { control: payload => Buffer.concat([payload, Buffer.from('é'.repeat(70))]) });
+    const scene = open(
+      {},
+      { control: (_, payload) => Buffer.concat([payload, Buffer.from('é'.repeat(70))]) },
+    );
     scene.upstream.receive(
       Buffer.concat([frame(PING, ''), frame(PING, 'a'), frame(CLOSE, close(1000, 'a'))]),
     );
