@@ -16,10 +16,13 @@ import { Up } from './up.ts';
  */
 export async function carry(rooms: Rooms, job: Job, reply: Reply, upstream: Switch): Promise<void> {
   const { x, entry } = job;
-  checkAnswer(reply.head, upstream.key);
-  const scrubbed = reply.scrubber.headers(endToEnd(reply.head.headers, WITHHELD));
-  const fields = answerFields(scrubbed, job.websocket as Offer);
-  if (x.done) throw new ClientLeft();
+  let fields: string[];
+  try {
+    fields = answerOf(job, reply, upstream);
+  } catch (thrown) {
+    reply.discard();
+    throw thrown;
+  }
   const up = new Up(rooms, job);
   const down = new Down(rooms, job);
   entry.body = up;
@@ -28,10 +31,26 @@ export async function carry(rooms: Rooms, job: Job, reply: Reply, upstream: Swit
   const client = x.switch(fields);
   const relay = new Relay(client.socket, upstream.socket, up, down);
   x.switched = relay;
-  await relay.run(client.early, upstream.early);
-  entry.event.scrubbed = reply.scrubber.hits + down.hits;
-  if (relay.failure) tell(rooms, job, relay.failure);
-  entry.write(x.bytesIn + relay.bytesIn, x.bytesOut + relay.bytesOut);
+  await new Promise<void>((resolve, reject) => {
+    // At once, not a turn later: with its last connection the gate may be gone.
+    relay.start(client.early, upstream.early, () => {
+      try {
+        entry.event.scrubbed = reply.scrubber.hits + down.hits;
+        if (relay.failure) tell(rooms, job, relay.failure);
+        entry.write(x.bytesIn + relay.bytesIn, x.bytesOut + relay.bytesOut);
+        resolve();
+      } catch (thrown) {
+        reject(thrown as Error);
+      }
+    });
+  });
+}
+
+/** The fields of the 101 to the client. Throws the Refusal that it is told instead. */
+function answerOf({ x, websocket }: Job, { head, scrubber }: Reply, { key }: Switch): string[] {
+  if (x.done) throw new ClientLeft();
+  checkAnswer(head, key);
+  return answerFields(scrubber.headers(endToEnd(head.headers, WITHHELD)), websocket as Offer);
 }
 
 /** The client was told by a Close; this is for its operator. */

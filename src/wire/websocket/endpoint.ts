@@ -137,6 +137,13 @@ export class Endpoint implements Valve {
     this.#conclude();
   }
 
+  /** Cuts the connection. */
+  destroy(): void {
+    this.socket.destroy();
+    this.#unread = NOTHING;
+    this.#onEnd();
+  }
+
   readonly #onEnd = (): void => {
     this.#isOver = true;
     this.#conclude();

@@ -40,7 +40,7 @@ export class Relay implements Switched {
   failure: Refusal | null = null;
   readonly #client: Endpoint;
   readonly #upstream: Endpoint;
-  #done: () => void = () => {};
+  #onEnd: () => void = () => {};
   /** performance.now() when it began to end; null: it is open. */
   #closingAt: number | null = null;
   #deadline: NodeJS.Timeout | undefined;
@@ -57,13 +57,11 @@ export class Relay implements Switched {
     fromUpstream.connect(this.#upstream, this.#client);
   }
 
-  /** Bytes that came behind each head are read first. Settles when both connections have ended. */
-  run(clientEarly: Buffer, upstreamEarly: Buffer): Promise<void> {
-    return new Promise(resolve => {
-      this.#done = resolve;
-      this.#client.start(clientEarly);
-      this.#upstream.start(upstreamEarly);
-    });
+  /** Bytes that came behind each head are read first. `onEnd`: the client's connection is over; called once. */
+  start(clientEarly: Buffer, upstreamEarly: Buffer, onEnd: () => void): void {
+    this.#onEnd = onEnd;
+    this.#client.start(clientEarly);
+    this.#upstream.start(upstreamEarly);
   }
 
   /** Wire bytes from the client. */
@@ -99,10 +97,8 @@ export class Relay implements Switched {
   }
 
   destroy(): void {
-    for (const end of [this.#client, this.#upstream]) {
-      end.socket.destroy();
-      end.deafen();
-    }
+    this.#client.destroy();
+    this.#upstream.destroy();
   }
 
   /** Tells both peers, and waits for what they say to that. */
@@ -137,19 +133,16 @@ export class Relay implements Switched {
 
   /** The connection to `end` is over. */
   ended(end: Endpoint): void {
-    const other = end === this.#client ? this.#upstream : this.#client;
-    if (other.hasEnded) {
-      clearTimeout(this.#deadline);
-      this.destroy();
-      this.#done();
-      return;
-    }
+    const isClient = end === this.#client;
+    const other = isClient ? this.#upstream : this.#client;
     this.#closingAt ??= performance.now();
     end.socket.destroySoon();
     // Without its Close the other peer, too, sees a connection that just ends (RFC 6455, section 7.1.5).
-    if (!end.closed) other.finish();
+    if (!end.closed && !other.hasEnded) other.finish();
+    if (other.hasEnded) clearTimeout(this.#deadline);
     // With the client, whoever calls `sweep` is gone.
-    if (end === this.#client) this.#deadline = setTimeout(() => this.destroy(), CLOSE_MS).unref();
+    else if (isClient) this.#deadline = setTimeout(() => this.destroy(), CLOSE_MS).unref();
+    if (isClient) this.#onEnd();
   }
 }
 
