@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 import { canary } from '../support/canary.ts';
 import { needs, runOk } from '../support/clients.ts';
-import { type EchoSocket, PONG, startEchoSocket } from '../support/websocket.ts';
+import { type EchoSocket, startEchoSocket } from '../support/upstreams/websocket.ts';
+import { PONG } from '../support/websocket.ts';
 import { closing, expectClean, type Sandbox, sandbox } from './scene.ts';
 
 const HOST = 'chat.corp.test';

@@ -5,7 +5,7 @@ import { FrameReader, type Sender } from '../../../src/wire/websocket/reader.ts'
 /** What a reader made of its input. */
 export interface Reading {
   /** Complete messages and control frames, in order of their ends. */
-  readonly events: readonly string[];
+  readonly events: string[];
   /** Of the message that was under way at the end; undefined: none was. */
   readonly open: Buffer | undefined;
   /** Code of the violation. */
