@@ -6,6 +6,7 @@ import { BINARY, CLOSE, close, frame, PING, PONG, TEXT } from '../support/websoc
 import { FakeSocket } from '../wire/fake-socket.ts';
 import { type Reading, readFrames } from '../wire/websocket/readings.ts';
 import { Random } from './random.ts';
+import { judge } from './websocket-oracle.ts';
 
 export const name = 'websocket';
 
@@ -30,7 +31,8 @@ export function run(
     const input = stream(random, sender === 'client');
     let wrong: string | undefined;
     try {
-      wrong = variance(sender, input, random) ?? forwarding(sender, input, random);
+      wrong =
+        variance(sender, input, random) ?? disagreement(sender, input) ?? forwarding(sender, input, random);
     } catch (error) {
       wrong = String((error as Error).stack);
     }
@@ -60,7 +62,8 @@ function message(random: Random, masked: boolean): Buffer[] {
   if (pieces.length === 0 || random.chance(5)) pieces.splice(random.below(pieces.length + 1), 0, NOTHING);
   return pieces.flatMap((piece, i) => {
     const fin = i === pieces.length - 1 ? !random.chance(40) : random.chance(40);
-    const choice = { fin, mask: masked, ...(random.chance(60) && { rsv: random.below(8) }) };
+    const length = random.chance(40) ? { lengthBytes: random.pick([3, 9] as const) } : {};
+    const choice = { fin, mask: masked, ...length, ...(random.chance(60) && { rsv: random.below(8) }) };
     const next = frame(i === 0 ? opcode : 0, piece, choice);
     return random.chance(5) ? [control(random, masked), next] : [next];
   });
@@ -87,6 +90,20 @@ function variance(sender: Sender, input: Buffer, random: Random): string | undef
     if (got !== expected) return `cut at ${pieces.map(p => p.length).join()}: ${got} instead of ${expected}`;
   }
   return undefined;
+}
+
+/** Where a second reading of RFC 6455 says something else. A text may be refused before its message is complete. */
+function disagreement(sender: Sender, input: Buffer): string | undefined {
+  const ours = readFrames(sender, [input]);
+  const theirs = judge(sender, input);
+  const isEarly = ours.code === 1007;
+  const shared = isEarly ? theirs.events.slice(0, ours.events.length) : theirs.events;
+  if (JSON.stringify(ours.events) !== JSON.stringify(shared)) {
+    return `read ${JSON.stringify(ours.events)}, another reader ${JSON.stringify(theirs.events)}`;
+  }
+  if (theirs.state === 'bad') return ours.code === undefined ? 'read what another reader refuses' : undefined;
+  const isRight = ours.code === undefined || theirs.state === 'cut';
+  return isRight ? undefined : `refused what another reader takes: ${ours.fault}`;
 }
 
 /** What the relay makes of the same bytes, in pieces and with a slow reader at the other end. */

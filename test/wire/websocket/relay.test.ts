@@ -416,5 +416,6 @@ describe('time', () => {
     expect(scene.client.ended).toBe(true);
     scene.client.destroy();
     expect([scene.toClient(), scene.isDone()]).toEqual([[gone], true]);
+    expect(Buffer.concat(scene.client.writes).includes('too late')).toBe(false);
   });
 });
