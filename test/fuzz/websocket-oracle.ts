@@ -26,7 +26,7 @@ export function judge(sender: Sender, bytes: Buffer): Verdict {
       if (!fin || payload.length > 125) return { events, state: 'bad' };
       if (opcode === 8 && !mayClose(payload)) return { events, state: 'bad' };
       events.push(`${NAMES[opcode]} ${payload.toString('latin1')}`);
-      if (opcode === 8) return { events, state: 'good' };
+      if (opcode === 8) return { events, state: message ? 'cut' : 'good' };
       continue;
     }
     if ((opcode === 0) !== (message !== undefined)) return { events, state: 'bad' };
