@@ -222,18 +222,20 @@ test.skipIf(!existsSync('/proc/self/status'))(
     const server = await upstream.next();
     await accept(server);
     await client.head();
-    let received = 0;
-    let start = '';
+    const got = { bytes: 0, start: '' };
+    const until = async (count: number): Promise<void> => {
+      while (got.bytes < count) await delay(5);
+    };
     client.socket.removeAllListeners('data');
     client.socket.on('data', (bytes: Buffer) => {
-      if (received < 100) start += bytes.toString('latin1', 0, 100);
-      received += bytes.length;
+      if (got.bytes < 100) got.start += bytes.toString('latin1', 0, 100);
+      got.bytes += bytes.length;
     });
     const chunk = frame(0, Buffer.alloc(MIB, 'abcdefgh'), { fin: false });
     const first = frame(BINARY, secret, { fin: false });
     // What is measured is growth: it has carried as much before, to a client that reads.
     await new Flood(server.socket, first, chunk, 64).done;
-    while (received < 64 * MIB) await delay(5);
+    await until(64 * MIB);
     const before = peak(gate.pid);
     client.socket.pause();
     const flood = new Flood(server.socket, first, chunk, 128);
@@ -241,8 +243,8 @@ test.skipIf(!existsSync('/proc/self/status'))(
     expect(await flood.stalled()).toBeLessThan(48 * MIB);
     client.socket.resume();
     await flood.done;
-    while (received < 192 * MIB) await delay(5);
-    expectClean(start, secret);
+    await until(192 * MIB);
+    expectClean(got.start, secret);
     expect(peak(gate.pid) - before).toBeLessThan(30 * 1024);
     client.cut();
     expect((await gate.audit(1))[0]).toMatchObject({ status: 101, scrubbed: 2 });

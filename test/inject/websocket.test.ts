@@ -22,7 +22,10 @@ const SECRETS: Record<string, Secret> = {
 const token = placements.build('websocket', { pointer: '/auth/token' });
 const first = placements.build('websocket', { pointer: '/0' });
 const bearer = placements.build('bearer', {});
-const escaped = [...mine].map(char => `\\u00${char.charCodeAt(0).toString(16)}`).join('');
+const escaped = mine
+  .split('')
+  .map(char => `\\u00${char.charCodeAt(0).toString(16)}`)
+  .join('');
 
 function send(text: string, injections: readonly Injection[] = [injection(token)]): string {
   const planned = planMessage(Buffer.from(text), messageInjections(ruleOf(injections)), session, key);

@@ -40,7 +40,7 @@ export async function carry(rooms: Rooms, job: Job, reply: Reply, upstream: Swit
         entry.write(x.bytesIn + relay.bytesIn, x.bytesOut + relay.bytesOut);
         resolve();
       } catch (thrown) {
-        reject(thrown as Error);
+        reject(thrown);
       }
     });
   });
