@@ -71,6 +71,17 @@ describe('an open WebSocket', () => {
     expect(client.rest).toHaveLength(0);
   });
 
+  test('is closed by the gate when nothing moves', async () => {
+    const { client, server, gate } = await chat(undefined, { limits: { idle: '1s' } });
+    const told = await readMessage(client);
+    expect([told.opcode, told.data]).toEqual([CLOSE, close(1001, 'idle')]);
+    expect((await readMessage(server)).data).toEqual(close(1001, 'idle'));
+    await client.send(frame(CLOSE, close(1001), MASKED));
+    await server.send(frame(CLOSE, close(1001)));
+    await Promise.all([client.end(), server.end()]);
+    expect((await gate.audit(1))[0]).toMatchObject({ verdict: 'allow', reason: null });
+  });
+
   test('is told 1001 when the gate shuts down', async () => {
     const { client, server, gate } = await chat();
     const stopped = gate.stop();
@@ -141,7 +152,8 @@ describe('over plain http, where a rule permits it', () => {
   });
 
   test('without such a rule it is refused', async () => {
-    const { session, upstream } = await chat();
+    const { session, upstream, client } = await chat();
+    client.cut();
     const peer = await dial(session.proxy.port);
     await peer.send(
       handshake(HOST, `http://${HOST}/`, [`Proxy-Authorization: ${session.proxy.authorization}`]),
@@ -175,7 +187,7 @@ class Flood {
   written = 0;
   readonly done: Promise<void>;
 
-  constructor(socket: Socket, first: Buffer, chunk: Buffer, count: number) {
+  constructor(socket: Socket, first: Buffer, chunk: Buffer, count: number, mask: boolean) {
     this.done = new Promise(resolve => {
       let left = count;
       socket.write(first);
@@ -185,7 +197,7 @@ class Flood {
           this.written += chunk.length;
           if (!socket.write(chunk)) break;
         }
-        if (left === 0) socket.write(frame(0, ''), () => resolve());
+        if (left === 0) socket.write(frame(0, '', { mask }), () => resolve());
         else socket.once('drain', go);
       };
       go();
@@ -204,49 +216,64 @@ const peak = (pid: number): number =>
 
 const MIB = 1 << 20;
 
-test.skipIf(!existsSync('/proc/self/status'))(
-  'a message of 128 MiB to a client that does not read stops its upstream, and takes no memory',
-  { timeout: 60_000 },
-  async () => {
-    const secret = canary();
-    const upstream = closing(await startRaw({ hosts: [HOST] }));
-    const { gate, session } = await enter(
-      await spawnTestGate({
-        credentials: { api: { secret, env: 'API_KEY' } },
-        rules: [{ name: 'chat', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
-        upstreams: { [HOST]: upstream },
-      }),
-    );
-    const client = await openTls(session.proxy, gate.ca, HOST);
-    await client.send(handshake(HOST, '/'));
-    const server = await upstream.next();
-    await accept(server);
-    await client.head();
-    const got = { bytes: 0, start: '' };
-    const until = async (count: number): Promise<void> => {
-      while (got.bytes < count) await delay(5);
-    };
-    client.socket.removeAllListeners('data');
-    client.socket.on('data', (bytes: Buffer) => {
-      if (got.bytes < 100) got.start += bytes.toString('latin1', 0, 100);
-      got.bytes += bytes.length;
+/** Counts what a socket receives, and keeps its start. */
+class Drain {
+  bytes = 0;
+  start = '';
+
+  constructor(socket: Socket) {
+    socket.removeAllListeners('data');
+    socket.on('data', (bytes: Buffer) => {
+      if (this.bytes < 100) this.start += bytes.toString('latin1', 0, 100);
+      this.bytes += bytes.length;
     });
-    const chunk = frame(0, Buffer.alloc(MIB, 'abcdefgh'), { fin: false });
-    const first = frame(BINARY, secret, { fin: false });
-    // What is measured is growth: it has carried as much before, to a client that reads.
-    await new Flood(server.socket, first, chunk, 64).done;
-    await until(64 * MIB);
-    const before = peak(gate.pid);
-    client.socket.pause();
-    const flood = new Flood(server.socket, first, chunk, 128);
-    // What the kernel's buffers on both legs hold, at most.
-    expect(await flood.stalled()).toBeLessThan(48 * MIB);
-    client.socket.resume();
-    await flood.done;
-    await until(192 * MIB);
-    expectClean(got.start, secret);
-    expect(peak(gate.pid) - before).toBeLessThan(30 * 1024);
-    client.cut();
-    expect((await gate.audit(1))[0]).toMatchObject({ status: 101, scrubbed: 2 });
-  },
-);
+  }
+
+  async until(count: number): Promise<void> {
+    while (this.bytes < count) await delay(5);
+  }
+}
+
+describe.skipIf(!existsSync('/proc/self/status'))('a message of 128 MiB to a peer that does not read', () => {
+  test.each(['client', 'upstream'] as const)(
+    'stops the other one, and takes no memory: the %s does not read',
+    { timeout: 60_000 },
+    async reader => {
+      const secret = canary();
+      const upstream = closing(await startRaw({ hosts: [HOST] }));
+      const { gate, session } = await enter(
+        await spawnTestGate({
+          credentials: { api: { secret, env: 'API_KEY' } },
+          rules: [{ name: 'chat', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
+          upstreams: { [HOST]: upstream },
+        }),
+      );
+      const client = await openTls(session.proxy, gate.ca, HOST);
+      await client.send(handshake(HOST, '/'));
+      const server = await upstream.next();
+      await accept(server);
+      await client.head();
+      const [from, to] =
+        reader === 'client' ? [server.socket, client.socket] : [client.socket, server.socket];
+      const choice = { fin: false, mask: reader === 'upstream' };
+      const first = frame(BINARY, reader === 'client' ? secret : 'start', choice);
+      const chunk = frame(0, Buffer.alloc(MIB, 'abcdefgh'), choice);
+      const drain = new Drain(to);
+      // What is measured is growth: it has carried as much before, to a peer that reads.
+      await new Flood(from, first, chunk, 64, choice.mask).done;
+      await drain.until(64 * MIB);
+      const before = peak(gate.pid);
+      to.pause();
+      const flood = new Flood(from, first, chunk, 128, choice.mask);
+      // What the kernel's buffers on both legs hold, at most.
+      expect(await flood.stalled()).toBeLessThan(48 * MIB);
+      to.resume();
+      await flood.done;
+      await drain.until(192 * MIB);
+      expectClean(drain.start, secret);
+      expect(peak(gate.pid) - before).toBeLessThan(30 * 1024);
+      client.cut();
+      expect((await gate.audit(1))[0]).toMatchObject({ status: 101, scrubbed: reader === 'client' ? 2 : 0 });
+    },
+  );
+});
