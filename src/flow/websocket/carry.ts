@@ -1,12 +1,11 @@
-import type { Offer } from '../../wire/websocket/handshake.ts';
-import { answerFields, checkAnswer } from '../../wire/websocket/handshake.ts';
+import { endToEnd } from '../../wire/headers.ts';
+import { answerFields, checkAnswer, type Offer } from '../../wire/websocket/handshake.ts';
 import { Relay } from '../../wire/websocket/relay.ts';
+import { WITHHELD } from '../answer.ts';
 import { ClientLeft, type Reply, type Switch } from '../ask.ts';
 import type { Job } from '../judge.ts';
-import { WITHHELD } from '../answer.ts';
 import { ALARMS } from '../refuse.ts';
 import type { Rooms } from '../rooms.ts';
-import { endToEnd } from '../../wire/headers.ts';
 import { Down } from './down.ts';
 import { Up } from './up.ts';
 

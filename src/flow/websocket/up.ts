@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import { Refusal } from '../../errors.ts';
 import { StubCounter } from '../../inject/stub.ts';
 import { applyMessage, type MessagePlan, messageInjections, planMessage } from '../../inject/websocket.ts';

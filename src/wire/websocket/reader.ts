@@ -1,3 +1,4 @@
+import { Buffer } from 'node:buffer';
 import type { Sink } from '../../types.ts';
 import { mask } from './frames.ts';
 import {

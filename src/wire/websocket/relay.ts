@@ -1,3 +1,5 @@
+import { Buffer } from 'node:buffer';
+import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import { asRefusal, type Reason, Refusal } from '../../errors.ts';
 import type { Sink } from '../../types.ts';

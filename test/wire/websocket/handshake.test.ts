@@ -15,7 +15,14 @@ const FIELDS = [
 ];
 
 function asked(headers: readonly string[] = FIELDS, more: Partial<RequestHead> = {}): RequestHead {
-  const rest = { length: 0, expectContinue: false, keepAlive: false, bytes: Buffer.alloc(0) };
+  const rest = {
+    length: 0,
+    expectContinue: false,
+    keepAlive: false,
+    bytes: Buffer.alloc(0),
+    text: '',
+    starts: [],
+  };
   return { method: 'GET', target: '/', minor: 1, headers, ...rest, ...more };
 }
 
@@ -109,12 +116,10 @@ test('a key is 16 random bytes', () => {
 describe('an answer', () => {
   const key = newKey();
   const good = ['Upgrade', 'WebSocket', 'Connection', 'upgrade', 'Sec-WebSocket-Accept', acceptOf(key)];
-  const head = (headers: readonly string[]): ResponseHead => ({
-    status: 101,
-    reason: '',
-    headers,
-    length: 0,
-  });
+  const head = (headers: readonly string[]): ResponseHead => {
+    const rest = { bytes: Buffer.alloc(0), text: '', starts: [] };
+    return { status: 101, reason: '', headers, length: 0, ...rest };
+  };
 
   test('to our key is taken', () => {
     expect(() => checkAnswer(head(good), key)).not.toThrow();
