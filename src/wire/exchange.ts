@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
+import type { Refusal } from '../errors.ts';
 import { fieldLines } from '../fields.ts';
 import {
   CHUNKED,
@@ -12,18 +13,44 @@ import {
   UNTIL_CLOSE,
 } from '../types.ts';
 import type { IncomingBody } from './body.ts';
+import type { WireLimits } from './limits.ts';
 import { began, ended, leaveNow } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
 /** What an exchange asks of its connection. */
 export interface ExchangeOwner {
   readonly socket: Socket;
+  /** Gives the socket up, paused, but for its errors and its end. Returns the bytes received behind the head. */
+  release(): Buffer;
   /** No other request is wanted on this connection; bytes behind a CONNECT, meant for its tunnel, are none. */
   readonly closing: boolean;
   /** The answer is complete. */
   answered(x: Exchange): void;
   /** Breaks the connection: the answer cannot be completed. */
   destroy(): void;
+}
+
+/** A protocol that a connection was switched to. Times: performance.now(). */
+export interface Switched {
+  /** Enforces the time limits; called about twice a second. */
+  sweep(now: number, limits: WireLimits): void;
+  /** Ends in good order. */
+  drain(): void;
+  destroy(): void;
+}
+
+export interface ServerHandlers {
+  /** One request, strictly in order: the next one is not read before this one is answered and received. */
+  request(x: Exchange): void;
+  /** A head that could not be read; it may be answered, then the connection closes. */
+  malformed(x: Exchange, refusal: Refusal): void;
+  /** The socket is closed; not called after `detach`. */
+  closed(): void;
+}
+
+export interface ServerOptions {
+  /** The proxy's own connection, where CONNECT and absolute-form stand. */
+  readonly connect?: boolean;
 }
 
 export interface Answer {
@@ -60,6 +87,8 @@ export class Exchange implements WriterOwner {
   closes = false;
   /** The answer is a 2xx to CONNECT: the tunnel begins behind its head (RFC 9110, section 9.3.6). */
   opensTunnel = false;
+  /** Answers for the connection from now on. */
+  switched: Switched | null = null;
   readonly #owner: ExchangeOwner;
   #interimBytes = 0;
   #answer: MessageWriter | null = null;
@@ -103,6 +132,21 @@ export class Exchange implements WriterOwner {
     this.#interimBytes += text.length;
     leaveNow();
     this.#owner.socket.write(text, 'latin1');
+  }
+
+  /**
+   * Answers with 101 and gives the connection to the protocol that `headers` name: its socket, paused, and the bytes
+   * that came too early. The caller sets `switched` next.
+   */
+  switch(headers: RawHeaders): { socket: Socket; early: Buffer } {
+    const { socket } = this.#owner;
+    const early = this.#owner.release();
+    const text = `HTTP/1.1 101 Switching Protocols\r\n${fieldLines(headers)}\r\n`;
+    this.#interimBytes += text.length;
+    this.#end();
+    leaveNow();
+    socket.write(text, 'latin1');
+    return { socket, early };
   }
 
   /** Begins the answer; its head is held until the first bytes of the body, the end, or `flush`. */

@@ -3,29 +3,15 @@ import { asRefusal, Refusal } from '../errors.ts';
 import type { RequestHead } from '../types.ts';
 import { IncomingBody, type Valve } from './body.ts';
 import { CR, LF } from './chars.ts';
-import { Exchange, type ExchangeOwner } from './exchange.ts';
+import { Exchange, type ExchangeOwner, type ServerHandlers, type ServerOptions } from './exchange.ts';
 import { fault } from './fault.ts';
 import { checkPartialHead, headLength, parseRequestHead, unreadableHead } from './head.ts';
 import { LINGER_BYTES, LINGER_MS, type WireLimits } from './limits.ts';
 import { Progress } from './progress.ts';
 import { leaveNow } from './turn.ts';
 
-export { Exchange } from './exchange.ts';
+export { Exchange, type ServerHandlers, type ServerOptions } from './exchange.ts';
 export { WIRE_LIMITS, type WireLimits } from './limits.ts';
-
-export interface ServerHandlers {
-  /** One request, strictly in order: the next one is not read before this one is answered and received. */
-  request(x: Exchange): void;
-  /** A head that could not be read; it may be answered, then the connection closes. */
-  malformed(x: Exchange, refusal: Refusal): void;
-  /** The socket is closed; not called after `detach`. */
-  closed(): void;
-}
-
-export interface ServerOptions {
-  /** The proxy's own connection, where CONNECT and absolute-form stand. */
-  readonly connect?: boolean;
-}
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -78,24 +64,30 @@ export class ServerConnection implements ExchangeOwner, Valve {
 
   /** Gives the socket up, paused, for a tunnel. Returns the bytes received behind the CONNECT's head. */
   detach(): Buffer {
+    this.socket.off('error', this.#onError);
+    this.socket.off('close', this.#onClose);
+    this.#isDetached = true;
+    return this.release();
+  }
+
+  release(): Buffer {
     const { socket } = this;
     socket.pause();
     socket.off('data', this.#onData);
     socket.off('drain', this.#onDrain);
     socket.off('end', this.#onEnd);
-    socket.off('error', this.#onError);
-    socket.off('close', this.#onClose);
-    this.#isDetached = true;
     return this.#held;
   }
 
   /** Ends the connection behind the exchange under way; at once if there is none. */
   drain(): void {
     this.#draining = true;
+    this.#exchange?.switched?.drain();
     if (!this.#exchange && !this.#isDetached) this.#close();
   }
 
   destroy(): void {
+    this.#exchange?.switched?.destroy();
     if (!this.#isDetached) this.socket.destroy();
   }
 
@@ -104,6 +96,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
     if (this.#isDetached) return;
     const waited = now - this.#since;
     const x = this.#exchange;
+    if (x?.switched) return x.switched.sweep(now, this.#limits);
     if (this.#deaf) this.#sweepClosing(now, waited);
     else if (x) this.#sweepExchange(x, now);
     else if (this.#held.length === 0 && waited > this.#limits.idleMs) this.#close();
