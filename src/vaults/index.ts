@@ -2,5 +2,6 @@ import { Registry } from '../registry.ts';
 import type { Vault } from '../types.ts';
 import { env } from './env.ts';
 import { file } from './file.ts';
+import { hashicorpVault } from './hashicorp/index.ts';
 
-export const vaultTypes = new Registry<Vault>([env, file]);
+export const vaultTypes = new Registry<Vault>([env, file, hashicorpVault]);
