@@ -4,5 +4,6 @@ import { env } from './env.ts';
 import { exec } from './exec.ts';
 import { file } from './file.ts';
 import { hashicorpVault } from './hashicorp/index.ts';
+import { onepasswordConnect } from './onepassword-connect.ts';
 
-export const vaultTypes = new Registry<Vault>([env, file, hashicorpVault, exec]);
+export const vaultTypes = new Registry<Vault>([env, file, hashicorpVault, exec, onepasswordConnect]);
