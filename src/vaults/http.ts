@@ -6,6 +6,7 @@ import tls from 'node:tls';
 import { VaultError } from '../types.ts';
 
 const MAX_BYTES = 1_048_576;
+const MAX_SOCKETS = 8;
 const TRIES = 4;
 /** Before the second try, doubled for each further one; half of it is random. */
 const PAUSE_MS = 100;
@@ -51,7 +52,10 @@ export class JsonClient {
   constructor(address: string, caFile: string | undefined) {
     this.#origin = new URL(address);
     this.#caFile = caFile;
-    this.#agent = this.#isTls ? new https.Agent({ maxSockets: 8 }) : new http.Agent({ maxSockets: 8 });
+    // A session that is resumed would not be judged by a CA file that changed meanwhile.
+    this.#agent = this.#isTls
+      ? new https.Agent({ maxSockets: MAX_SOCKETS, maxCachedSessions: 0 })
+      : new http.Agent({ maxSockets: MAX_SOCKETS });
   }
 
   get #isTls(): boolean {

@@ -155,6 +155,31 @@ describe('logging in', () => {
     expect((await failure(byVariable)).message).toContain('Vault denies it (403)');
   });
 
+  it('renews a token that was handed to it, and lives with one that may not be looked up', async () => {
+    const vault = await server({ leaseSeconds: 1 });
+    vault.tokens.add('hvs.sesame-own');
+    vi.stubEnv('T_TOKEN', 'hvs.sesame-own');
+    const auth = { method: 'token', token_env: 'T_TOKEN' };
+    const client = vaultAt(addressOf(vault), { auth });
+    await value(client, ref('ci/github'));
+    await value(client, ref('ci/github'));
+    await vault.next('/v1/auth/token/renew-self');
+    vault.fault = ({ url }, response) => {
+      if (!url.includes('lookup')) return false;
+      answer(response, 403, {});
+      return true;
+    };
+    expect(await value(vaultAt(addressOf(vault), { auth }), ref('ci/github'))).toBe('sesame-1');
+    vault.fault = ({ url }, response) => {
+      if (!url.includes('lookup')) return false;
+      answer(response, 503, {}, { 'retry-after': '60' });
+      return true;
+    };
+    expect((await failure(vaultAt(addressOf(vault), { auth }))).message).toContain(
+      'refused the login with token (503); check that Vault is unsealed',
+    );
+  });
+
   it('is done once however many ask, and kept', async () => {
     const vault = await server();
     const client = vaultAt(addressOf(vault));
@@ -433,6 +458,15 @@ describe('TLS', () => {
     const vault = await server({ hosts: ['127.0.0.1'] });
     const client = vaultAt(address(vault), { ca_file: (await testCa()).file });
     expect(await value(client, ref('ci/github'))).toBe('sesame-1');
+  });
+
+  it('reads its ca_file anew', async () => {
+    const vault = await server({ hosts: ['127.0.0.1'] });
+    const ca_file = file('ca.pem', (await testCa()).cert);
+    const client = vaultAt(address(vault), { ca_file });
+    expect(await value(client, ref('ci/github'))).toBe('sesame-1');
+    file('ca.pem', (await createCa('another')).cert);
+    expect((await failure(client)).message).toContain('its certificate is not trusted');
   });
 
   it.each([

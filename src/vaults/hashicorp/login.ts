@@ -62,17 +62,20 @@ export class Login {
 
   async #logIn(): Promise<string> {
     const proof = await prove(this.#auth);
-    if (typeof proof === 'string') {
-      // Its lease is not known; a policy may forbid to ask.
-      const { status, body } = await this.#call('GET', 'auth/token/lookup-self', proof);
-      const lease = status === 200 ? lookedUp(body) : { seconds: 0, renewable: false };
-      return this.#take(proof, lease);
-    }
+    if (typeof proof === 'string') return this.#take(proof, await this.#leaseOf(proof));
     const answer = await this.#call('POST', proof.path, undefined, proof.body);
     if (answer.status !== 200) throw refused(this.#auth, proof.path, answer.status);
     const { client_token: value, ...lease } = authOf(answer.body);
     if (typeof value === 'string' && /^[\x21-\x7e]+$/.test(value)) return this.#take(value, granted(lease));
     throw new VaultError('unavailable', 'the login gave no token; check that "address" is that of a Vault');
+  }
+
+  /** Of a token that was not logged in for. Its policy may forbid to ask; the first read tells whether it is good. */
+  async #leaseOf(token: string): Promise<Lease> {
+    const { status, body } = await this.#call('GET', 'auth/token/lookup-self', token);
+    if (status === 200) return lookedUp(body);
+    if (status === 403) return { seconds: 0, renewable: false };
+    throw refused(this.#auth, 'auth/token/lookup-self', status);
   }
 
   #take(value: string, { seconds, renewable }: Lease): string {
