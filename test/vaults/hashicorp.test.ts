@@ -4,6 +4,7 @@ import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type SecretRef, type Vault, VaultError } from '../../src/types.ts';
 import { envNames } from '../../src/vaults/env.ts';
 import { vaultTypes } from '../../src/vaults/index.ts';
+import { cleanEnv, runOk } from '../support/clients.ts';
 import { createCa, testCa } from '../support/pki.ts';
 import { tempFolder } from '../support/temp.ts';
 import { startHttp } from '../support/upstream.ts';
@@ -281,6 +282,20 @@ describe('a token that expires', () => {
     const renewed = () => vault.requests.filter(({ url }) => url.includes('renew'));
     await vi.waitFor(() => expect(renewed()).toHaveLength(1));
     expect(renewed()[0]?.headers['x-vault-token']).toBe([...vault.tokens][1]);
+  });
+
+  it('keeps no process alive', async () => {
+    const vault = await server();
+    const use = `
+      const { vaultTypes } = await import(${JSON.stringify(new URL('../../src/vaults/index.ts', import.meta.url))});
+      const vault = vaultTypes.build('hashicorp-vault', ${JSON.stringify({ address: addressOf(vault), auth: APPROLE })});
+      const read = () => vault.read({ vault: 'corp', id: 'ci/github' }, AbortSignal.timeout(600_000));
+      console.log((await read()).equals(await read()));`;
+    const ran = await runOk(process.execPath, ['--input-type=module', '-e', use], {
+      env: cleanEnv(),
+      timeout: 20_000,
+    });
+    expect(ran.stdout).toBe('true\n');
   });
 
   it('is replaced by a login once it is too old', async () => {
