@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Mapping, mapping } from '../../config/raw.ts';
 import type { Compiled } from '../../config/types.ts';
+import { vaultTypes } from '../../vaults/index.ts';
 import { real } from './paths.ts';
 
 export interface SecretFolder {
@@ -30,8 +31,10 @@ export function secretFolders({
   };
   add('the key of the CA', ca.key);
   add('the socket of the admin listener', listen.admin.path);
-  for (const [name, { options }] of vaults) {
-    for (const path of pathOptions(options)) {
+  for (const [name, { type, options }] of vaults) {
+    // Checked once more for the options that have a default.
+    const all = mapping(vaultTypes.get(type)?.schema.parse(options));
+    for (const path of pathOptions(all)) {
       if (isFolder(path)) found.push({ what: `the folder of the vault "${name}"`, path });
       else add(`a file of the vault "${name}"`, path);
     }
