@@ -44,7 +44,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
   const patterns = rooms.keyring.patterns(profile, session);
   if (!patterns.empty && (patterns.find(x.head.bytes) || (received && patterns.find(received))))
     throw new Refusal('secret_in_request');
-  const placed = apply(out, swaps, name => rooms.keyring.secret(name));
+  const placed = apply(out, swaps, name => rooms.keyring.secret(name, session));
   const head = out.render();
   entry.event.injected = placed.map(({ credential, at, version }) => ({
     credential,
@@ -70,10 +70,10 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
 /** After a 401: whether a vault has a newer value, and the request can be sent again. */
 export async function renewed(
   { keyring }: Rooms,
-  { x }: Job,
+  { x, session }: Job,
   { credentials, received }: Outgoing,
 ): Promise<boolean> {
   if ((x.head.length !== 0 && !received) || credentials.length === 0) return false;
-  const changed = await Promise.all(credentials.map(name => keyring.renew(name)));
+  const changed = await Promise.all(credentials.map(name => keyring.renew(name, session)));
   return changed.includes(true);
 }

@@ -18,10 +18,7 @@ const PATH_OPTION = /^(?!ca_)(.*_)?(dir|file|path)$/;
  * Folders whose content no sandbox may see. A file is hidden with its folder: it may be replaced while the sandbox runs,
  * and its successor would have another inode.
  */
-export function secretFolders({
-  config,
-  credentials,
-}: Pick<Compiled, 'config' | 'credentials'>): SecretFolder[] {
+export function secretFolders({ config, sources }: Pick<Compiled, 'config' | 'sources'>): SecretFolder[] {
   const { ca, listen, vaults } = config;
   const found: SecretFolder[] = [{ what: 'the folder of the CA', path: ca.dir }];
   const add = (what: string, file: string | undefined): void => {
@@ -39,7 +36,7 @@ export function secretFolders({
       else add(`a file of the vault "${name}"`, path);
     }
   }
-  for (const { name, ref } of credentials.values()) {
+  for (const { name, ref } of sources.values()) {
     const vault = vaults.get(ref.vault);
     if (vault?.type === 'file' && vault.options['dir'] === undefined)
       add(`the secret of the credential "${name}"`, ref.id);

@@ -21,12 +21,12 @@ vaults: { mounted: { type: file, dir: ./mounted } }
 credentials:
   a: { from: "mounted:a" }
   b: { from: "file:./named/token" }
-  c: { from: "env:C" }
+  c: { from: "env:C", mint: { type: github-app, app_id: 1, installation_id: 2, permissions: { contents: read } } }
 rules: []
 `,
   );
-  const { config, credentials } = compileConfig(loadConfig(file));
-  const found = secretFolders({ config, credentials }).map(({ path }) => path.slice(dir.length + 1));
+  const { config, sources } = compileConfig(loadConfig(file));
+  const found = secretFolders({ config, sources }).map(({ path }) => path.slice(dir.length + 1));
   expect(found.toSorted()).toEqual(['certs', 'control', 'keys', 'mounted', 'named', 'real']);
 });
 
@@ -42,8 +42,8 @@ vaults:
   b: { type: hashicorp-vault, address: "https://b.test", auth: { method: kubernetes, role: b } }
 `,
   );
-  const { config, credentials } = compileConfig(loadConfig(file));
-  const found = secretFolders({ config, credentials }).map(({ path }) => path);
+  const { config, sources } = compileConfig(loadConfig(file));
+  const found = secretFolders({ config, sources }).map(({ path }) => path);
   expect(found).toEqual([
     join(dir, 'certs'),
     join(dir, 'login'),

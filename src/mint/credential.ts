@@ -1,0 +1,142 @@
+import type { Refusal } from '../errors.ts';
+import type { Secret } from '../secret.ts';
+import type { Principal } from '../types.ts';
+import type { MintSource } from './minter.ts';
+
+/** How long a replaced value is still removed from responses. */
+const PREVIOUS_MS = 3_600_000;
+/** Tokens of one credential that a new session may be given; what others hold stays with them. */
+const MAX_SCOPES = 1000;
+
+/** A value that is no longer handed out. Times: ms since the epoch. */
+interface Replaced {
+  readonly secret: Secret;
+  readonly until: number;
+}
+
+/** One token of a credential, those that it replaced, and what is known about minting it. Times: ms since the epoch. */
+export class Minted {
+  readonly of: MintedCredential;
+  readonly source: MintSource;
+  readonly scope: string;
+  current: Secret | undefined;
+  freshUntil = 0;
+  expiresAt = 0;
+  failure: Refusal | undefined;
+  failedUntil = 0;
+  remintAfter = 0;
+  inFlight: Promise<Secret> | undefined;
+  #previous: Replaced[] = [];
+
+  constructor(of: MintedCredential, source: MintSource, scope: string) {
+    this.of = of;
+    this.source = source;
+    this.scope = scope;
+  }
+
+  /** The current value unless it has ended. */
+  usable(now: number): Secret | undefined {
+    return now < this.expiresAt ? this.current : undefined;
+  }
+
+  accept(secret: Secret, now: number): void {
+    const before = this.current;
+    this.current = secret;
+    this.#previous = this.#previous.filter(({ until }) => now < until);
+    if (before && !before.equals(secret))
+      this.#previous.push({ secret: before, until: Math.max(this.expiresAt, now + PREVIOUS_MS) });
+  }
+
+  /** Every value that a response may still hold. */
+  values(now: number): Secret[] {
+    const previous = this.#previous.filter(({ until }) => now < until).map(({ secret }) => secret);
+    return this.current ? [this.current, ...previous] : previous;
+  }
+
+  /** Nothing of it is worth finding: nobody is given it, and what was given ended an hour ago. */
+  isSpent(now: number): boolean {
+    const isEnded = this.current === undefined || this.expiresAt + PREVIOUS_MS <= now;
+    return isEnded && !this.inFlight && this.#previous.every(({ until }) => until <= now);
+  }
+
+  /** The name of a secret in the vaults' cache, by the option that holds it; the empty text is `from`. */
+  vaulted(option: string): string {
+    return this.source.further.get(option) ?? this.source.name;
+  }
+}
+
+/** The tokens of one credential, by what of a session their requests depend on. */
+export class MintedCredential {
+  /** Undefined once the configuration no longer has it: its values are only removed from responses. */
+  source: MintSource | undefined;
+  /** Names in the vaults' cache, of earlier configurations too. */
+  further: readonly string[] = [];
+  /** Ends when no mint that must not overlap is under way. Never rejects. */
+  lastTurn: Promise<unknown> = Promise.resolve();
+  /** The one used longest ago stands first. */
+  readonly #byScope = new Map<string, Minted>();
+  /** Of an earlier configuration, for every session alike. */
+  #outdated: Minted[] = [];
+  /** What the issuer put in place of the vault's secret. */
+  #rotation: { readonly vaulted: Secret; readonly next: Secret } | undefined;
+  #rotatedBefore: Replaced[] = [];
+
+  assign(source: MintSource | undefined, now: number): void {
+    this.#outdated = this.#outdated.filter(minted => !minted.isSpent(now));
+    for (const minted of this.#byScope.values()) minted.failure = undefined;
+    if (this.source && source && this.source.id === source.id) return;
+    this.#outdated.push(...this.#byScope.values());
+    this.#byScope.clear();
+    this.source = source;
+    if (source) this.further = [...new Set([...this.further, ...source.further.values()])];
+  }
+
+  /** The token of a scope, minted or not. */
+  open(scope: string): Minted {
+    const found = this.#byScope.get(scope) ?? new Minted(this, this.source as MintSource, scope);
+    this.#byScope.delete(scope);
+    this.#byScope.set(scope, found);
+    const [oldest] = this.#byScope.keys();
+    if (this.#byScope.size > MAX_SCOPES) this.#byScope.delete(oldest as string);
+    return found;
+  }
+
+  /** The tokens that a session may be given, or was given by an earlier configuration. Opens none. */
+  reachable(who: Principal): Minted[] {
+    const scope = scopeOf(this.source, who);
+    const present = scope === undefined ? undefined : this.#byScope.get(scope);
+    const outdated = this.#outdated.filter(minted => scopeOf(minted.source, who) === minted.scope);
+    return present ? [present, ...outdated] : outdated;
+  }
+
+  isSpent(now: number): boolean {
+    return this.#outdated.every(minted => minted.isSpent(now)) && this.rotated(now).length === 0;
+  }
+
+  /** What a mint needs: the vault's secret, unless the issuer has replaced that very one. */
+  materialFor(vaulted: Secret): Secret {
+    return this.#rotation?.vaulted.equals(vaulted) ? this.#rotation.next : vaulted;
+  }
+
+  rotate(vaulted: Secret, next: Secret, now: number): void {
+    this.#rotatedBefore = this.#rotatedBefore.filter(({ until }) => now < until);
+    const before = this.#rotation?.next;
+    if (before && !before.equals(next))
+      this.#rotatedBefore.push({ secret: before, until: now + PREVIOUS_MS });
+    this.#rotation = { vaulted, next };
+  }
+
+  /** Long-lived secrets that the issuer gave. */
+  rotated(now: number): Secret[] {
+    const before = this.#rotatedBefore.filter(({ until }) => now < until).map(({ secret }) => secret);
+    return this.#rotation ? [this.#rotation.next, ...before] : before;
+  }
+}
+
+function scopeOf(source: MintSource | undefined, who: Principal): string | undefined {
+  try {
+    return source?.minter.scope(who);
+  } catch {
+    return undefined;
+  }
+}
