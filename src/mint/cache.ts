@@ -9,7 +9,7 @@ const MISSING_MS = 10_000;
 const UNAVAILABLE_MS = 2_000;
 /** Between two mints that answers of 401 cause. */
 const REMINT_MS = 5_000;
-/** How long before its end a token is replaced, at most; a short one a fifth of its life before. */
+/** How long before its end a token is replaced; a short one a fifth of its life before. */
 const MARGIN_MS = 60_000;
 const TIMEOUT_MS = 10_000;
 
@@ -81,7 +81,9 @@ export class MintCache {
     if (minted.current && now < minted.freshUntil) return minted.current;
     if (minted.failure && now < minted.failedUntil)
       return minted.usable(now) ?? Promise.reject(minted.failure);
-    return this.#mint(minted);
+    const next = this.#mint(minted);
+    // While there is time nobody waits for the next one.
+    return minted.current && now < minted.waitFrom ? minted.current : next;
   }
 
   /** The value that the session was given last; undefined if there is none. Mints nothing. */
@@ -190,7 +192,7 @@ export class MintCache {
       if (!(error instanceof VaultError) || error.kind !== 'missing') throw error;
       const again = await Promise.all(
         names.map((option, i) => this.#vaulted.refetch(minted.vaulted(option), read[i] as Secret)),
-      );
+      ).catch(() => read);
       if (again.every((secret, i) => secret.equals(read[i] as Secret))) throw error;
       return this.#ask(minted, names, again);
     }
@@ -225,8 +227,10 @@ export class MintCache {
     minted.inFlight = undefined;
     minted.failure = undefined;
     minted.accept(secret.named(minted.source.name), now);
+    const margin = Math.min(MARGIN_MS, life / 5);
     minted.expiresAt = expiresAt;
-    minted.freshUntil = expiresAt - Math.min(MARGIN_MS, life / 5);
+    minted.freshUntil = expiresAt - margin;
+    minted.waitFrom = expiresAt - margin / 2;
     this.#version++;
     return minted.current as Secret;
   }

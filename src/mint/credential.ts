@@ -21,6 +21,8 @@ export class Minted {
   readonly scope: string;
   current: Secret | undefined;
   freshUntil = 0;
+  /** From here on a request waits for the next one. */
+  waitFrom = 0;
   expiresAt = 0;
   failure: Refusal | undefined;
   failedUntil = 0;

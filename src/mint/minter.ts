@@ -14,7 +14,7 @@ export interface Material {
   readonly now: number;
   readonly post: Post;
   /** The issuer has replaced `from`: only this one works from now on. */
-  rotate(next: Secret): void;
+  readonly rotate: (next: Secret) => void;
 }
 
 export interface Token {

@@ -10,7 +10,7 @@ export const INSTALLATION = 815;
 export function appKey(): { pem: string; publicKey: KeyObject } {
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   return {
-    pem: privateKey.export({ type: 'pkcs1', format: 'pem' }).toString(),
+    pem: privateKey.export({ type: 'pkcs1', format: 'pem' }),
     publicKey: createPublicKey(privateKey),
   };
 }
