@@ -94,9 +94,8 @@ export class Keyring {
     return current;
   }
 
-  /** After the upstream refused the current value: whether there is another one by now. */
-  async renew(name: string, session: Session): Promise<boolean> {
-    const rejected = this.secret(name, session);
+  /** After the upstream refused a value: whether there is another one by now. */
+  async renew(name: string, rejected: Secret, session: Session): Promise<boolean> {
     try {
       const present = this.#minted.has(name)
         ? this.#mints.remint(name, session, rejected)

@@ -165,6 +165,28 @@ test('an upstream’s 401 mints once more, and the request goes again with the n
   expect(github.issued).toHaveLength(2);
 });
 
+test('50 requests whose token is refused mint once more, and each goes again with the new one', async () => {
+  let refused = '';
+  const waiting: (() => void)[] = [];
+  const { github, upstream, gate } = await scene({}, async ({ headers }, response) => {
+    if (headers.authorization === refused) {
+      // One answer after the other, so that most come when there is a new token already.
+      await new Promise<void>(resolve => waiting.push(resolve));
+      response.statusCode = 401;
+    } else waiting.shift()?.();
+    response.end();
+  });
+  const session = await gate.session();
+  await get(gate, session);
+  refused = `Bearer ${github.issued[0]?.token}`;
+  const all = Array.from({ length: 50 }, () => get(gate, session));
+  await expect.poll(() => waiting.length, { timeout: 10_000 }).toBe(50);
+  waiting.shift()?.();
+  expect((await Promise.all(all)).map(({ reply }) => reply.status)).toEqual(Array.from(all, () => 200));
+  expect(github.issued).toHaveLength(2);
+  expect(upstream.requests).toHaveLength(101);
+});
+
 test('a real token, and the key that it is minted from, are found in a request and taken out of a response', async () => {
   let told = '';
   const { github, upstream, gate } = await scene({}, (_, response) => void response.end(told));
