@@ -141,7 +141,7 @@ export class Keyring {
       const further = this.#mints.sources(name);
       const secrets = this.cache.known([name, ...further]);
       // The stub stands in the place of every secret of a credential.
-      return further.length === 0 ? secrets : secrets.map(secret => secret.named(name));
+      return secrets.map(secret => (secret.name === name ? secret : secret.named(name)));
     });
     const compiled = { version, minted, patterns: new Patterns([...vaulted, ...minted]) };
     this.#patterns.set(key, compiled);

@@ -75,20 +75,22 @@ export class MintedCredential {
   further: readonly string[] = [];
   /** Ends when no mint that must not overlap is under way. Never rejects. */
   lastTurn: Promise<unknown> = Promise.resolve();
-  /** The one used longest ago stands first. */
-  readonly #byScope = new Map<string, Minted>();
-  /** Of an earlier configuration, for every session alike. */
-  #outdated: Minted[] = [];
+  /** The one that a new session was given the longest ago stands first. */
+  #byScope = new Map<string, Minted>();
+  /** Of earlier configurations. */
+  #outdated: { readonly source: MintSource; readonly byScope: Map<string, Minted> }[] = [];
   /** What the issuer put in place of the vault's secret. */
   #rotation: { readonly vaulted: Secret; readonly next: Secret } | undefined;
   #rotatedBefore: Replaced[] = [];
 
   assign(source: MintSource | undefined, now: number): void {
-    this.#outdated = this.#outdated.filter(minted => !minted.isSpent(now));
+    for (const { byScope } of this.#outdated)
+      for (const [scope, minted] of byScope) if (minted.isSpent(now)) byScope.delete(scope);
+    this.#outdated = this.#outdated.filter(({ byScope }) => byScope.size > 0);
     for (const minted of this.#byScope.values()) minted.failure = undefined;
     if (this.source && source && this.source.id === source.id) return;
-    this.#outdated.push(...this.#byScope.values());
-    this.#byScope.clear();
+    if (this.source) this.#outdated.push({ source: this.source, byScope: this.#byScope });
+    this.#byScope = new Map();
     this.source = source;
     if (source) this.further = [...new Set([...this.further, ...source.further.values()])];
   }
@@ -105,14 +107,16 @@ export class MintedCredential {
 
   /** The tokens that a session may be given, or was given by an earlier configuration. Opens none. */
   reachable(who: Principal): Minted[] {
-    const scope = scopeOf(this.source, who);
-    const present = scope === undefined ? undefined : this.#byScope.get(scope);
-    const outdated = this.#outdated.filter(minted => scopeOf(minted.source, who) === minted.scope);
-    return present ? [present, ...outdated] : outdated;
+    const present = this.source ? [{ source: this.source, byScope: this.#byScope }] : [];
+    return [...present, ...this.#outdated].flatMap(({ source, byScope }) => {
+      const scope = scopeOf(source, who);
+      const minted = scope === undefined ? undefined : byScope.get(scope);
+      return minted ? [minted] : [];
+    });
   }
 
   isSpent(now: number): boolean {
-    return this.#outdated.every(minted => minted.isSpent(now)) && this.rotated(now).length === 0;
+    return this.#outdated.length === 0 && this.rotated(now).length === 0;
   }
 
   /** What a mint needs: the vault's secret, unless the issuer has replaced that very one. */
@@ -135,9 +139,9 @@ export class MintedCredential {
   }
 }
 
-function scopeOf(source: MintSource | undefined, who: Principal): string | undefined {
+function scopeOf(source: MintSource, who: Principal): string | undefined {
   try {
-    return source?.minter.scope(who);
+    return source.minter.scope(who);
   } catch {
     return undefined;
   }
