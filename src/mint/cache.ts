@@ -7,7 +7,7 @@ import type { MintSource, Token } from './minter.ts';
 
 const MISSING_MS = 10_000;
 const UNAVAILABLE_MS = 2_000;
-/** Between two mints that answers of 401 cause. */
+/** Between two mints that answers of 401 cause; twice as long after each, as a sandbox may cause such answers. */
 const REMINT_MS = 5_000;
 /** How long before its end a token is replaced; a short one a fifth of its life before. */
 const MARGIN_MS = 60_000;
@@ -81,6 +81,7 @@ export class MintCache {
     if (minted.current && now < minted.freshUntil) return minted.current;
     if (minted.failure && now < minted.failedUntil)
       return minted.usable(now) ?? Promise.reject(minted.failure);
+    minted.remints = 0;
     const next = this.#mint(minted);
     // While there is time nobody waits for the next one.
     return minted.current && now < minted.waitFrom ? minted.current : next;
@@ -97,7 +98,7 @@ export class MintCache {
     if (!minted.current?.equals(rejected)) return this.get(name, who);
     const now = this.#now();
     if (!minted.inFlight && now < minted.remintAfter) return minted.current;
-    minted.remintAfter = now + REMINT_MS;
+    if (!minted.inFlight) minted.remintAfter = now + REMINT_MS * 2 ** minted.remints++;
     return this.#mint(minted);
   }
 

@@ -5,12 +5,15 @@ import type { MintSource } from './minter.ts';
 
 /** How long a replaced value is still removed from responses. */
 const PREVIOUS_MS = 3_600_000;
+/** Replaced values that have ended, or work no longer, and are still looked for: a sandbox may cause many. */
+const MAX_ENDED = 16;
 /** Tokens of one credential that a new session may be given; what others hold stays with them. */
 const MAX_SCOPES = 1000;
 
 /** A value that is no longer handed out. Times: ms since the epoch. */
 interface Replaced {
   readonly secret: Secret;
+  readonly endsAt: number;
   readonly until: number;
 }
 
@@ -27,6 +30,8 @@ export class Minted {
   failure: Refusal | undefined;
   failedUntil = 0;
   remintAfter = 0;
+  /** Caused by answers of 401 since the last one that was due. */
+  remints = 0;
   inFlight: Promise<Secret> | undefined;
   #previous: Replaced[] = [];
 
@@ -44,9 +49,9 @@ export class Minted {
   accept(secret: Secret, now: number): void {
     const before = this.current;
     this.current = secret;
-    this.#previous = this.#previous.filter(({ until }) => now < until);
-    if (before && !before.equals(secret))
-      this.#previous.push({ secret: before, until: Math.max(this.expiresAt, now + PREVIOUS_MS) });
+    if (!before || before.equals(secret)) return;
+    this.#previous.push(replaced(before, this.expiresAt, now));
+    this.#previous = worthFinding(this.#previous, now);
   }
 
   /** Every value that a response may still hold. */
@@ -125,10 +130,10 @@ export class MintedCredential {
   }
 
   rotate(vaulted: Secret, next: Secret, now: number): void {
-    this.#rotatedBefore = this.#rotatedBefore.filter(({ until }) => now < until);
     const before = this.#rotation?.next;
-    if (before && !before.equals(next))
-      this.#rotatedBefore.push({ secret: before, until: now + PREVIOUS_MS });
+    // It may be used once only.
+    if (before && !before.equals(next)) this.#rotatedBefore.push(replaced(before, now, now));
+    this.#rotatedBefore = worthFinding(this.#rotatedBefore, now);
     this.#rotation = { vaulted, next };
   }
 
@@ -137,6 +142,17 @@ export class MintedCredential {
     const before = this.#rotatedBefore.filter(({ until }) => now < until).map(({ secret }) => secret);
     return this.#rotation ? [this.#rotation.next, ...before] : before;
   }
+}
+
+function replaced(secret: Secret, endsAt: number, now: number): Replaced {
+  return { secret, endsAt, until: Math.max(endsAt, now + PREVIOUS_MS) };
+}
+
+/** Every value that still works, and the newest of the others. */
+function worthFinding(values: readonly Replaced[], now: number): Replaced[] {
+  const kept = values.filter(({ until }) => now < until);
+  let surplus = kept.filter(({ endsAt }) => endsAt <= now).length - MAX_ENDED;
+  return kept.filter(({ endsAt }) => endsAt > now || surplus-- <= 0);
 }
 
 function scopeOf(source: MintSource, who: Principal): string | undefined {

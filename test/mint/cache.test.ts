@@ -162,6 +162,23 @@ describe('remint', () => {
     expect((await desk.cache.remint('api', some, second)).reveal()).toBe('token-3');
   });
 
+  it('mints less and less often for an upstream that always says 401, until a new token is due', async () => {
+    let minted = await desk.get();
+    const at: number[] = [];
+    for (let second = 0; second < 3_500; second++) {
+      desk.now = START + second * 1_000;
+      const next = await desk.cache.remint('api', some, minted);
+      if (next !== minted) at.push(second);
+      minted = next;
+    }
+    expect(at).toEqual([0, 5, 15, 35, 75, 155, 315, 635, 1_275, 2_555]);
+    // All of them still work.
+    expect(known()).toHaveLength(11);
+    desk.now = START + 2 * HOUR;
+    minted = await desk.get();
+    expect(await desk.cache.remint('api', some, minted)).not.toBe(minted);
+  });
+
   it('gives the refused token again if there is no other', async () => {
     const first = await desk.get();
     minter.fails();
@@ -182,6 +199,15 @@ describe('known', () => {
     expect(known()).toContain('token-1');
     desk.now++;
     expect(known()).toEqual(['token-2']);
+  });
+
+  it('holds the newest 16 of tokens that have ended', async () => {
+    minter.lifeMs = 1_000;
+    for (let i = 0; i < 100; i++) {
+      await text();
+      desk.now = START + (i + 1) * 1_000;
+    }
+    expect(known()).toEqual(['token-100', ...Array.from({ length: 16 }, (_, i) => `token-${84 + i}`)]);
   });
 
   it('holds a replaced token that lives longer until it ends', async () => {
