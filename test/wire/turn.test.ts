@@ -15,11 +15,12 @@ interface Served {
 function serve(): Served {
   const socket = new FakeSocket();
   const open: Exchange[] = [];
-  new ServerConnection(socket.asSocket, WIRE_LIMITS, {
+  const connection = new ServerConnection(socket.asSocket, WIRE_LIMITS, {
     request: x => void open.push(x),
     malformed: (x, refusal) => reply(x, 'bad', refusal.status),
     closed: () => {},
   });
+  expect(connection.closing).toBe(false);
   return { socket, open };
 }
 
