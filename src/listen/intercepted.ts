@@ -2,7 +2,9 @@ import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import type { Channel } from '../flow/target.ts';
 import { interceptTls } from '../intercept/tunnel.ts';
-import { type Exchange, ServerConnection } from '../wire/server.ts';
+import { Http2ServerConnection } from '../wire/h2/server.ts';
+import type { Connection, ServerHandlers } from '../wire/message.ts';
+import { ServerConnection } from '../wire/server.ts';
 import type { ProxyRooms } from './rooms.ts';
 import type { Tunnel, Tunnels } from './tunnels.ts';
 
@@ -18,7 +20,7 @@ export class InterceptedTunnel implements Tunnel {
   readonly #socket: Socket;
   readonly #channel: Channel;
   readonly #openedAt = performance.now();
-  #connection: ServerConnection | null = null;
+  #connection: Connection | null = null;
 
   constructor(rooms: ProxyRooms, tunnels: Tunnels, socket: Socket, channel: Channel, denied: boolean) {
     this.#rooms = rooms;
@@ -39,18 +41,24 @@ export class InterceptedTunnel implements Tunnel {
     if (first[0] !== TLS_HANDSHAKE) return this.#serve(socket, { ...this.#channel, scheme: 'http' });
     const { contexts, limits } = this.#rooms;
     interceptTls(socket, contexts.get(this.#channel.host), { handshakeMs: limits.handshakeMs }).then(
-      tls => this.#serve(tls, tls.servername ? { ...this.#channel, sni: tls.servername } : this.#channel),
+      tls => {
+        const channel = tls.servername ? { ...this.#channel, sni: tls.servername } : this.#channel;
+        this.#serve(tls, channel, tls.alpnProtocol === 'h2');
+      },
       () => socket.destroy(),
     );
   }
 
-  #serve(socket: Socket, channel: Channel): void {
+  #serve(socket: Socket, channel: Channel, isHttp2 = false): void {
     const { flow, limits } = this.#rooms;
-    this.#connection = new ServerConnection(socket, limits, {
-      request: (x: Exchange) => void flow.handle(x, channel, x.head.target),
+    const handlers: ServerHandlers = {
+      request: x => void flow.handle(x, channel, x.head.target),
       malformed: (x, refusal) => flow.refuse(x, flow.entry(x, channel), refusal),
       closed: () => this.#socket.destroy(),
-    });
+    };
+    this.#connection = isHttp2
+      ? new Http2ServerConnection(socket, limits, handlers)
+      : new ServerConnection(socket, limits, handlers);
   }
 
   sweep(now: number): void {

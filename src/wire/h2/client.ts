@@ -1,0 +1,140 @@
+import { performance } from 'node:perf_hooks';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  type ClientSessionOptions,
+  connect,
+
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import { Refusal } from '../../errors.ts';
+import type { RawHeaders, Sink } from '../../types.ts';
+import { type ClientHandlers, NONE } from '../client.ts';
+import type { ClientLimits } from '../limits.ts';
+import { headOf } from './fields.ts';
+import { Request } from './request.ts';
+
+/** A request head in HTTP/2's terms (RFC 9113, section 8.3.1): holds the credentials. */
+export interface Fields {
+  readonly method: string;
+  readonly authority: string;
+  readonly path: string;
+  /** Names in any case; no Host. */
+  readonly headers: RawHeaders;
+  /** Names, pseudo-header fields too, whose values no intermediary may index. */
+  readonly sensitive: readonly string[];
+}
+
+/** What a connection tells its owner. */
+export interface Http2ClientEvents {
+  /** It takes no more requests. */
+  closed(c: Http2ClientConnection): void;
+}
+
+/** Streams under way before the peer has told how many it takes (RFC 9113, section 6.5.2). */
+const FIRST_STREAMS = 100;
+const MAX_STREAMS = 250;
+/** Bytes that an upstream may send before the client has read them: of one stream, of all. */
+const WINDOW = 256 * 1024;
+const CONNECTION_WINDOW = 1024 * 1024;
+
+/** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
+export class Http2ClientConnection {
+  readonly #session: ClientHttp2Session;
+  readonly #limits: ClientLimits;
+  readonly #events: Http2ClientEvents;
+  readonly #requests = new Set<Request>();
+  #answered = 0;
+  #isOver = false;
+  /** performance.now() when the last request ended. */
+  #idleSince = performance.now();
+
+  constructor(socket: Socket, limits: ClientLimits, events: Http2ClientEvents) {
+    this.#limits = limits;
+    this.#events = events;
+    const session = connect('https://upstream.invalid', optionsOf(limits, socket));
+    this.#session = session;
+    session.setLocalWindowSize(CONNECTION_WINDOW);
+    session.on('error', () => {});
+    session.on('goaway', () => this.#retire());
+    session.on('close', () => this.#retire());
+  }
+
+  /** Requests that were answered on this connection; > 0: it is a reused one. */
+  get requests(): number {
+    return this.#answered;
+  }
+
+  /** It takes another request now. */
+  get isOpen(): boolean {
+    if (this.#isOver || this.#session.closed || this.#session.destroyed) return false;
+    const limit = this.#session.remoteSettings?.maxConcurrentStreams ?? FIRST_STREAMS;
+    return this.#requests.size < Math.min(limit, MAX_STREAMS);
+  }
+
+  /** ms without a request; 0 as long as there is one. `now`: performance.now(). */
+  idleFor(now: number): number {
+    return this.#requests.size > 0 ? 0 : now - this.#idleSince;
+  }
+
+  /** Begins a request. `length`: body bytes, CHUNKED (not known), or NONE. */
+  send(fields: Fields, length: number, handlers: ClientHandlers): Sink {
+    const { method, authority, path, headers, sensitive } = fields;
+    const pseudo = { ':method': method, ':scheme': 'https', ':authority': authority, ':path': path };
+    const framed = length >= 0 ? [...headers, 'content-length', `${length}`] : headers;
+    const { headers: head } = headOf(pseudo, framed, sensitive);
+    const stream: ClientHttp2Stream = this.#session.request(head, { endStream: length === NONE });
+    const request = new Request(stream, method, length, this.#limits, handlers);
+    this.#requests.add(request);
+    stream.on('response', () => this.#answered++);
+    stream.on('close', () => {
+      this.#requests.delete(request);
+      this.#idleSince = performance.now();
+    });
+    return request;
+  }
+
+  /** Nothing is held: node:http2 sends at the end of the event loop's turn. */
+  flush(): void {}
+
+  /** Gives up the request that `sink` was returned for; nothing if it is over. */
+  cancel(sink: Sink): void {
+    for (const request of this.#requests) if (request === sink) request.cancel();
+  }
+
+  /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
+  sweep(now: number): void {
+    for (const request of this.#requests) request.sweep(now);
+  }
+
+  /** Lets requests under way finish; takes no other. */
+  close(): void {
+    this.#session.close();
+    this.#retire();
+  }
+
+  destroy(): void {
+    this.#session.destroy();
+  }
+
+  #retire(): void {
+    if (this.#isOver && !this.#session.destroyed) return;
+    this.#isOver = true;
+    this.#events.closed(this);
+  }
+}
+
+function optionsOf(limits: ClientLimits, socket: Socket): ClientSessionOptions {
+  return {
+    createConnection: () => socket,
+    settings: {
+      enablePush: false,
+      initialWindowSize: WINDOW,
+      maxHeaderListSize: 2 * limits.head,
+    },
+    maxHeaderListPairs: limits.headers + 8,
+    maxReservedRemoteStreams: 0,
+    strictSingleValueFields: false,
+  };
+}
+
