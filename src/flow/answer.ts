@@ -158,7 +158,9 @@ class Delivery implements Sink {
 
   end(trailers: RawHeaders): void {
     const sink = this.#sink ?? this.open(undefined);
-    if (this.#audited(0)) sink.end(this.#scrubber.headers(trailers));
+    // First, so that what is found in them is counted.
+    const scrubbed = this.#scrubber.headers(trailers);
+    if (this.#audited(0)) sink.end(scrubbed);
     this.#done?.();
   }
 

@@ -1,10 +1,11 @@
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
+import type { Outbound } from '../inject/outbound.ts';
 import type { StubCounter } from '../inject/stub.ts';
 import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
 import type { RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
-import type { Upstream } from '../upstream/pool.ts';
-import { type ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
+import type { Upstream, UpstreamConnection } from '../upstream/pool.ts';
+import { ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
 import { endToEnd } from '../wire/headers.ts';
 import type { Exchange } from '../wire/server.ts';
 
@@ -23,6 +24,8 @@ export interface Question {
   readonly session: string;
   /** Request line and headers as they go on the wire: holds the credentials. */
   readonly head: string;
+  /** The same, for an upstream that speaks HTTP/2. */
+  readonly out: Outbound;
   /** The whole body, instead of what the client sends. */
   readonly body: Buffer | undefined;
   readonly patterns: Patterns;
@@ -55,7 +58,7 @@ class Ask implements ClientHandlers {
   readonly #question: Question;
   readonly #resolve: (reply: Reply) => void;
   readonly #reject: (cause: unknown) => void;
-  #connection: ClientConnection | null = null;
+  #connection: UpstreamConnection | null = null;
   #sink: Sink | null = null;
   /** The connection has served before, and may have been closed since. */
   #isReused = false;
@@ -77,7 +80,8 @@ class Ask implements ClientHandlers {
 
   start(): void {
     try {
-      const lease = this.#upstream.acquire(this.#question.target, this.#question.session);
+      const { target, session } = this.#question;
+      const lease = this.#upstream.acquire(target, session, this.#x.isHttp2);
       if (lease instanceof Promise) lease.then(connection => this.#send(connection)).catch(this.#reject);
       else this.#send(lease);
     } catch (thrown) {
@@ -85,14 +89,17 @@ class Ask implements ClientHandlers {
     }
   }
 
-  #send(connection: ClientConnection): void {
+  #send(connection: UpstreamConnection): void {
     const { head } = this.#x;
-    const { body } = this.#question;
+    const { body, out } = this.#question;
     const isBodyless = head.length === 0 && !has(head.headers, 'content-length');
     const length = body ? body.length : isBodyless ? NONE : head.length;
     this.#connection = connection;
     this.#isReused = connection.requests > 0;
-    const sink = connection.send(this.#question.head, head.method, length, this);
+    const sink =
+      connection instanceof ClientConnection
+        ? connection.send(this.#question.head, head.method, length, this)
+        : connection.send(out.fields(), length, this);
     this.#sink = sink;
     this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
     if (this.#x.done) {

@@ -1,8 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { Refusal } from '../errors.ts';
 import type { Cidr } from '../policy/address.ts';
 import { ClientConnection } from '../wire/client.ts';
+import { Http2ClientConnection } from '../wire/h2/client.ts';
 import type { ClientLimits } from '../wire/limits.ts';
 import { Dialer, type Origin } from './dial.ts';
 import type { Endpoint } from './own.ts';
@@ -32,6 +34,10 @@ export interface UpstreamOptions {
 }
 
 const SWEEP_MS = 500;
+/** By what the client speaks, so that the way is the same on both legs where it can be. */
+const ALPN = { http1: ['http/1.1', 'h2'], http2: ['h2', 'http/1.1'] } as const;
+
+export type UpstreamConnection = ClientConnection | Http2ClientConnection;
 
 /** The connections to every upstream: dialled as judged, used again while they live. */
 export class Upstream {
@@ -59,12 +65,12 @@ export class Upstream {
   /**
    * The connection that was used last, or a new one. Rejects, or throws, with the Refusal that the sandbox is told.
    * A connection serves one `session` only: an upstream that answers one request twice cannot put the second answer
-   * before another sandbox.
+   * before another sandbox. `isHttp2`: what the client speaks.
    */
-  acquire(origin: Origin, session = ''): ClientConnection | Promise<ClientConnection> {
-    const key = `${origin.scheme}|${origin.host}|${origin.port}|${session}`;
+  acquire(origin: Origin, session = '', isHttp2 = false): UpstreamConnection | Promise<UpstreamConnection> {
+    const key = `${isHttp2 ? 'h2' : origin.scheme}|${origin.host}|${origin.port}|${session}`;
     const pool = this.#pools.get(key) ?? this.#addPool(key);
-    return pool.take() ?? this.#open(pool, origin);
+    return pool.take() ?? this.#open(pool, origin, isHttp2);
   }
 
   /** A connection for bytes that pass unread. */
@@ -98,13 +104,23 @@ export class Upstream {
     return pool;
   }
 
-  async #open(pool: Pool, origin: Origin): Promise<ClientConnection> {
+  async #open(pool: Pool, origin: Origin, isHttp2: boolean): Promise<UpstreamConnection> {
+    // Many requests share one connection, once it is there; so they wait for one that may turn out so.
+    while (pool.opening) {
+      await pool.opening;
+      const shared = pool.take();
+      if (shared) return shared;
+    }
     pool.reserve();
+    const dialled = this.#dialer.dial(origin, isHttp2 ? ALPN.http2 : ALPN.http1);
+    if (pool.isShared ?? isHttp2) pool.opening = dialled;
     try {
-      return pool.add(await this.#dialer.dial(origin));
+      return pool.add(await dialled);
     } catch (thrown) {
       pool.giveBack();
       throw thrown;
+    } finally {
+      if (pool.opening === dialled) pool.opening = null;
     }
   }
 }
@@ -119,7 +135,13 @@ interface Idle {
 class Pool {
   readonly #limits: UpstreamLimits;
   readonly #idle: Idle[] = [];
-  readonly #connections = new Set<ClientConnection>();
+  readonly #connections = new Set<UpstreamConnection>();
+  /** Of the connections, those that take several requests at a time. */
+  readonly #shared: Http2ClientConnection[] = [];
+  /** Whether the origin was last found to speak HTTP/2; undefined: not asked yet. */
+  isShared: boolean | undefined;
+  /** The connection that others wait for. */
+  opening: Promise<Socket> | null = null;
   #dialling = 0;
   #closed = false;
 
@@ -132,7 +154,8 @@ class Pool {
   }
 
   /** Last in, first out: the connection least likely to have been closed by the other side. */
-  take(): ClientConnection | undefined {
+  take(): UpstreamConnection | undefined {
+    for (let i = this.#shared.length - 1; i >= 0; i--) if (this.#shared[i]?.isOpen) return this.#shared[i];
     for (;;) {
       const connection = this.#idle.pop()?.connection;
       // Whether it ended a moment ago, and has not said so yet.
@@ -152,11 +175,18 @@ class Pool {
   }
 
   /** In the place that was reserved. */
-  add(socket: Socket): ClientConnection {
+  add(socket: Socket): UpstreamConnection {
     if (socket.destroyed) throw new Refusal('upstream_unreachable');
-    const connection = new ClientConnection(socket, this.#limits, this);
+    this.isShared = socket instanceof TLSSocket && socket.alpnProtocol === 'h2';
+    const connection = this.isShared ? this.#share(socket) : new ClientConnection(socket, this.#limits, this);
     this.#connections.add(connection);
     this.#dialling--;
+    return connection;
+  }
+
+  #share(socket: Socket): Http2ClientConnection {
+    const connection = new Http2ClientConnection(socket, this.#limits, this);
+    this.#shared.push(connection);
     return connection;
   }
 
@@ -167,8 +197,10 @@ class Pool {
   }
 
   /** The connection's call: it has ended. */
-  closed(connection: ClientConnection): void {
+  closed(connection: UpstreamConnection): void {
     this.#connections.delete(connection);
+    const shared = this.#shared.findIndex(one => one === connection);
+    if (shared >= 0) this.#shared.splice(shared, 1);
     const at = this.#idle.findIndex(idle => idle.connection === connection);
     if (at >= 0) this.#idle.splice(at, 1);
   }
@@ -178,10 +210,12 @@ class Pool {
     // The oldest stand first.
     while (this.#idle[0] && now - this.#idle[0].since > this.#limits.idleMs)
       this.#idle.shift()?.connection.destroy();
+    for (const shared of this.#shared) if (shared.idleFor(now) > this.#limits.idleMs) shared.close();
   }
 
   close(): void {
     this.#closed = true;
     for (const { connection } of this.#idle.splice(0)) connection.destroy();
+    for (const shared of this.#shared) shared.close();
   }
 }

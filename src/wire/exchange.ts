@@ -50,6 +50,10 @@ export class Http1Exchange implements Exchange, WriterOwner {
     this.bytesIn = head.bytes.length;
   }
 
+  get isHttp2(): boolean {
+    return false;
+  }
+
   get done(): boolean {
     return this.#done;
   }

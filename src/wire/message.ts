@@ -17,6 +17,7 @@ export interface Answer {
 /** One request of a client and its answer, in whatever version of HTTP. */
 export interface Exchange {
   readonly head: RequestHead;
+  readonly isHttp2: boolean;
   readonly body: Source;
   /** performance.now() when the head was complete. */
   readonly startedAt: number;

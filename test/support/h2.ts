@@ -1,8 +1,75 @@
 import { once } from 'node:events';
 import http2 from 'node:http2';
-import net from 'node:net';
+import net, { type AddressInfo } from 'node:net';
 import tls from 'node:tls';
+import { testCa } from './pki.ts';
 import { connect, type Proxy } from './raw-client.ts';
+import type { Upstream } from './upstream.ts';
+
+/** One stream as an HTTP/2 stand-in received it. */
+export interface H2Received {
+  /** name, value, … in wire order, pseudo-headers included. */
+  readonly raw: readonly string[];
+  readonly headers: http2.IncomingHttpHeaders;
+  readonly stream: http2.ServerHttp2Stream;
+  /** So far. */
+  readonly body: Buffer;
+  /** Of the connection that it came on. */
+  readonly connection: number;
+}
+
+export interface H2Upstream extends Upstream {
+  readonly requests: readonly H2Received[];
+  readonly sessions: readonly http2.ServerHttp2Session[];
+}
+
+export interface H2Options extends http2.ServerOptions {
+  hosts: readonly string[];
+}
+
+/** A server on Node's own HTTP/2 stack; `handler` is called with each head. */
+export async function startH2(
+  { hosts, ...options }: H2Options,
+  handler: (stream: http2.ServerHttp2Stream, request: H2Received) => void,
+): Promise<H2Upstream> {
+  const requests: H2Received[] = [];
+  const sessions: http2.ServerHttp2Session[] = [];
+  const sockets = new Set<net.Socket>();
+  const server = http2.createSecureServer({ ...options, ...(await (await testCa()).issue(hosts)) });
+  server.on('connection', (socket: net.Socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+  });
+  server.on('sessionError', () => undefined);
+  server.on('session', session => sessions.push(session));
+  server.on('stream', (stream: http2.ServerHttp2Stream, headers, _flags, raw) => {
+    const chunks: Buffer[] = [];
+    stream.on('error', () => undefined);
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    const connection = sessions.indexOf(stream.session as http2.ServerHttp2Session);
+    const request: H2Received = {
+      raw,
+      headers,
+      stream,
+      connection,
+      get body() {
+        return Buffer.concat(chunks);
+      },
+    };
+    requests.push(request);
+    handler(stream, request);
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const close = async (): Promise<void> => {
+    const closed = once(server, 'close');
+    server.close();
+    for (const socket of sockets) socket.destroy();
+    await closed;
+  };
+  return { port, address: `127.0.0.1:${port}`, requests, sessions, close };
+}
 
 export interface H2Reply {
   readonly status: number;

@@ -2,12 +2,11 @@ import { performance } from 'node:perf_hooks';
 import {
   type ClientHttp2Session,
   type ClientHttp2Stream,
-  type ClientSessionOptions,
   connect,
-
+  type SecureClientSessionOptions,
+  type ServerSessionOptions,
 } from 'node:http2';
 import type { Socket } from 'node:net';
-import { Refusal } from '../../errors.ts';
 import type { RawHeaders, Sink } from '../../types.ts';
 import { type ClientHandlers, NONE } from '../client.ts';
 import type { ClientLimits } from '../limits.ts';
@@ -27,7 +26,7 @@ export interface Fields {
 
 /** What a connection tells its owner. */
 export interface Http2ClientEvents {
-  /** It takes no more requests. */
+  /** The connection has ended. */
   closed(c: Http2ClientConnection): void;
 }
 
@@ -42,22 +41,24 @@ const CONNECTION_WINDOW = 1024 * 1024;
 export class Http2ClientConnection {
   readonly #session: ClientHttp2Session;
   readonly #limits: ClientLimits;
-  readonly #events: Http2ClientEvents;
   readonly #requests = new Set<Request>();
   #answered = 0;
-  #isOver = false;
+  #maxStreams = FIRST_STREAMS;
+  #isRetired = false;
   /** performance.now() when the last request ended. */
   #idleSince = performance.now();
 
   constructor(socket: Socket, limits: ClientLimits, events: Http2ClientEvents) {
     this.#limits = limits;
-    this.#events = events;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
     session.setLocalWindowSize(CONNECTION_WINDOW);
     session.on('error', () => {});
-    session.on('goaway', () => this.#retire());
-    session.on('close', () => this.#retire());
+    session.on('remoteSettings', ({ maxConcurrentStreams = MAX_STREAMS }) => {
+      this.#maxStreams = Math.min(maxConcurrentStreams, MAX_STREAMS);
+    });
+    session.on('goaway', () => (this.#isRetired = true));
+    session.on('close', () => events.closed(this));
   }
 
   /** Requests that were answered on this connection; > 0: it is a reused one. */
@@ -67,9 +68,8 @@ export class Http2ClientConnection {
 
   /** It takes another request now. */
   get isOpen(): boolean {
-    if (this.#isOver || this.#session.closed || this.#session.destroyed) return false;
-    const limit = this.#session.remoteSettings?.maxConcurrentStreams ?? FIRST_STREAMS;
-    return this.#requests.size < Math.min(limit, MAX_STREAMS);
+    if (this.#isRetired || this.#session.closed || this.#session.destroyed) return false;
+    return this.#requests.size < this.#maxStreams;
   }
 
   /** ms without a request; 0 as long as there is one. `now`: performance.now(). */
@@ -99,7 +99,7 @@ export class Http2ClientConnection {
 
   /** Gives up the request that `sink` was returned for; nothing if it is over. */
   cancel(sink: Sink): void {
-    for (const request of this.#requests) if (request === sink) request.cancel();
+    if (sink instanceof Request) sink.cancel();
   }
 
   /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
@@ -109,22 +109,14 @@ export class Http2ClientConnection {
 
   /** Lets requests under way finish; takes no other. */
   close(): void {
+    this.#isRetired = true;
     this.#session.close();
-    this.#retire();
-  }
-
-  destroy(): void {
-    this.#session.destroy();
-  }
-
-  #retire(): void {
-    if (this.#isOver && !this.#session.destroyed) return;
-    this.#isOver = true;
-    this.#events.closed(this);
   }
 }
 
-function optionsOf(limits: ClientLimits, socket: Socket): ClientSessionOptions {
+type Options = SecureClientSessionOptions & Pick<ServerSessionOptions, 'strictSingleValueFields'>;
+
+function optionsOf(limits: ClientLimits, socket: Socket): Options {
   return {
     createConnection: () => socket,
     settings: {
@@ -137,4 +129,3 @@ function optionsOf(limits: ClientLimits, socket: Socket): ClientSessionOptions {
     strictSingleValueFields: false,
   };
 }
-

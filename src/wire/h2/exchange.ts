@@ -56,6 +56,10 @@ export class Http2Exchange implements Exchange, WriterOwner {
     if (stream.destroyed || stream.aborted) this.abort(new Error('the client reset the stream'), true);
   }
 
+  get isHttp2(): boolean {
+    return true;
+  }
+
   get done(): boolean {
     return this.#done;
   }

@@ -100,9 +100,14 @@ export class Request implements Sink {
     if (this.#body.complete) return;
     const when = this.#hasAnswer ? 'before the answer was complete' : 'before it answered';
     const message = `The upstream closed the stream ${when}`;
-    // Not processed (RFC 9113, section 8.7), or lost with its connection before a byte of an answer.
-    const isLost = !this.#hasAnswer && this.#interims === 0;
-    this.#fail(new Refusal('upstream_unreachable', { message, cause: this.#error }), isLost);
+    const isRetryable = !this.#hasAnswer && this.#interims === 0 && this.#isLost;
+    this.#fail(new Refusal('upstream_unreachable', { message, cause: this.#error }), isRetryable);
+  }
+
+  /** Not processed (RFC 9113, section 8.7), or lost with its connection. */
+  get #isLost(): boolean {
+    const { rstCode, session } = this.#stream;
+    return rstCode === constants.NGHTTP2_REFUSED_STREAM || !session || session.closed;
   }
 
   // ---- out -----------------------------------------------------------------------------------------------------
@@ -138,8 +143,10 @@ export class Request implements Sink {
 
   /** Nobody waits for the answer, or the rest of it. */
   cancel(): void {
+    const isSent = !this.#open;
     this.#handlers = null;
     this.#open = false;
+    if (this.#body.complete && isSent) return;
     if (this.#body.complete) this.#reset(constants.NGHTTP2_NO_ERROR);
     else this.#fail(new Error('the request was given up'));
   }
