@@ -130,7 +130,7 @@ export async function collect(stream: http2.ClientHttp2Stream): Promise<H2Reply>
   stream.on('data', (chunk: Buffer) => chunks.push(chunk));
   stream.on('error', () => undefined);
   await new Promise(resolve => stream.on('close', resolve));
-  const status = Number(headers[':status'] ?? 0);
+  const status = headers[':status'] ?? 0;
   return {
     status,
     raw,
