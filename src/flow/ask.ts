@@ -108,7 +108,7 @@ class Ask implements ClientHandlers {
       if (body) sink.write(body);
       sink.end([]);
     } else {
-      this.#x.body.pipe(upload(sink, this.#question, cause => this.#giveUp(cause)));
+      this.#x.body.pipe(upload(sink, head.headers, this.#question, cause => this.#giveUp(cause)));
       connection.flush();
     }
   }
@@ -142,10 +142,15 @@ class Ask implements ClientHandlers {
 }
 
 /** The request's body on its way: stubs in it are counted; a real secret, or trailers, end the request. */
-function upload(next: Sink, { patterns, counter }: Question, refuse: (refusal: Refusal) => void): Sink {
+function upload(
+  next: Sink,
+  headers: RawHeaders,
+  { patterns, counter }: Question,
+  refuse: (refusal: Refusal) => void,
+): Sink {
   const searched = patterns.empty
     ? next
-    : detector(patterns, next, () => refuse(new Refusal('secret_in_request')));
+    : detector(patterns, next, () => refuse(new Refusal('secret_in_request')), headers);
   return counter ? new Upload(counter, searched, refuse) : searched;
 }
 

@@ -5,10 +5,12 @@ import type { OutboundBody, OutboundHead, RequestHead, Rule } from '../types.ts'
 
 /** These end at this hop, or the codec writes them anew (RFC 9110, section 7.6.1; RFC 9112, section 6). */
 const HOP = [...HOP_BY_HOP_NAMES, 'content-length'];
+/** Without it, gRPC messages come uncompressed: each is compressed on its own, where no search sees it. */
+const GRPC_CODINGS = 'grpc-accept-encoding';
 /** A part of a body, asked for byte by byte, shows a secret that no search can see. */
 const RANGE = ['range', 'if-range'];
 /** Fields that are not simply forwarded. */
-const SPECIAL = new Names(...HOP, ...RANGE, 'accept-encoding');
+const SPECIAL = new Names(...HOP, ...RANGE, 'accept-encoding', GRPC_CODINGS);
 
 /** Whether the gate itself drops or rewrites the field (lower case). */
 export function isSpecial(field: string): boolean {
