@@ -10,6 +10,7 @@ import type { Socket } from 'node:net';
 import type { RawHeaders, Sink } from '../../types.ts';
 import { type ClientHandlers, NONE } from '../client.ts';
 import type { ClientLimits } from '../limits.ts';
+import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
 import { Request } from './request.ts';
 
@@ -34,7 +35,7 @@ export interface Http2ClientEvents {
 const FIRST_STREAMS = 100;
 const MAX_STREAMS = 250;
 /** Bytes that an upstream may send before the client has read them: of one stream, of all. */
-const WINDOW = 256 * 1024;
+const WINDOW = 128 * 1024;
 const CONNECTION_WINDOW = 1024 * 1024;
 
 /** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
@@ -52,6 +53,7 @@ export class Http2ClientConnection {
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
+    keepCalm(session, socket);
     session.setLocalWindowSize(CONNECTION_WINDOW);
     session.on('error', () => {});
     session.on('remoteSettings', ({ maxConcurrentStreams = MAX_STREAMS }) => {

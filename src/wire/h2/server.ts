@@ -12,11 +12,19 @@ import type { RawHeaders, RequestHead } from '../../types.ts';
 import { unreadableHead } from '../head.ts';
 import type { WireLimits } from '../limits.ts';
 import type { Connection, ServerHandlers } from '../message.ts';
+import { keepCalm } from './calm.ts';
 import { Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
 
 /** Streams under way on one connection. */
 const MAX_STREAMS = 100;
+/** Streams that a client may reset at once, and per second (CVE-2023-44487). */
+const RESET_BURST = 200;
+const RESET_RATE = 50;
+/** Frames that are wrong, streams with a head that HTTP/2 forbids among them. */
+const MAX_INVALID = 100;
+/** MB of heads, and of what waits to be sent, on one connection. */
+const MAX_MEMORY_MB = 10;
 /** Bytes that a client may send on one stream before somebody reads them. */
 const WINDOW = 65_536;
 
@@ -35,6 +43,7 @@ export class Http2ServerConnection implements Connection {
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
+    keepCalm(session, socket);
     session.on('stream', (stream, _headers, flags, raw) => this.#begin(stream, flags, raw));
     // Faults of a client are its own; 'close' follows each.
     session.on('error', () => {});
@@ -60,6 +69,11 @@ export class Http2ServerConnection implements Connection {
     });
     if (refusal) this.#handlers.malformed(x, refusal);
     else this.#handlers.request(x);
+  }
+
+  /** Streams under way. */
+  get streams(): number {
+    return this.#exchanges.size;
   }
 
   sweep(now: number): void {
@@ -90,6 +104,10 @@ function optionsOf(limits: WireLimits): ServerOptions {
       enableConnectProtocol: false,
     },
     maxHeaderListPairs: 2 * limits.headers + 8,
+    streamResetBurst: RESET_BURST,
+    streamResetRate: RESET_RATE,
+    maxSessionInvalidFrames: MAX_INVALID,
+    maxSessionMemory: MAX_MEMORY_MB,
     strictSingleValueFields: false,
   };
 }
