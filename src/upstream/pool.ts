@@ -107,21 +107,20 @@ export class Upstream {
   async #open(pool: Pool, origin: Origin, isHttp2: boolean): Promise<UpstreamConnection> {
     // Many requests share one connection, once it is there; so they wait for one that may turn out so.
     while (pool.opening) {
-      await pool.opening;
+      await pool.opening; // oxlint-disable-line no-await-in-loop -- one after the other
       const shared = pool.take();
       if (shared) return shared;
     }
     pool.reserve();
-    const dialled = this.#dialer.dial(origin, isHttp2 ? ALPN.http2 : ALPN.http1);
-    if (pool.isShared ?? isHttp2) pool.opening = dialled;
-    try {
-      return pool.add(await dialled);
-    } catch (thrown) {
-      pool.giveBack();
-      throw thrown;
-    } finally {
-      if (pool.opening === dialled) pool.opening = null;
-    }
+    const dialled = this.#dialer.dial(origin, isHttp2 ? ALPN.http2 : ALPN.http1).then(
+      socket => pool.add(socket),
+      (thrown: unknown) => {
+        pool.giveBack();
+        throw thrown;
+      },
+    );
+    if ((pool.isShared ?? isHttp2) && !pool.opening) pool.await(dialled);
+    return dialled;
   }
 }
 
@@ -140,8 +139,8 @@ class Pool {
   readonly #shared: Http2ClientConnection[] = [];
   /** Whether the origin was last found to speak HTTP/2; undefined: not asked yet. */
   isShared: boolean | undefined;
-  /** The connection that others wait for. */
-  opening: Promise<Socket> | null = null;
+  /** Settles when the connection that others wait for is there; rejects like it. */
+  opening: Promise<void> | null = null;
   #dialling = 0;
   #closed = false;
 
@@ -163,6 +162,14 @@ class Pool {
     }
   }
 
+  /** Makes others wait for a connection, and for what it says of itself. */
+  await(dialled: Promise<UpstreamConnection>): void {
+    const opening = dialled.then(one => (one instanceof Http2ClientConnection ? one.settled : undefined));
+    this.opening = opening;
+    const over = (): void => void (this.opening = null);
+    opening.then(over, over);
+  }
+
   reserve(): void {
     if (this.#connections.size + this.#dialling >= this.#limits.maxPerOrigin) {
       throw new Refusal('rate_limited', { message: 'Too many connections to this host' });
@@ -176,11 +183,11 @@ class Pool {
 
   /** In the place that was reserved. */
   add(socket: Socket): UpstreamConnection {
+    this.#dialling--;
     if (socket.destroyed) throw new Refusal('upstream_unreachable');
     this.isShared = socket instanceof TLSSocket && socket.alpnProtocol === 'h2';
     const connection = this.isShared ? this.#share(socket) : new ClientConnection(socket, this.#limits, this);
     this.#connections.add(connection);
-    this.#dialling--;
     return connection;
   }
 

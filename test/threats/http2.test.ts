@@ -193,11 +193,7 @@ describe('refused, so that the client can read it, with one line in the audit', 
     expect(await lines(around, 1)).toMatchObject([{ verdict: 'deny', reason: code }]);
     expect(leaks(data, scene.secret)).toEqual([]);
     // The connection serves on.
-    raw.send(
-      headers(3, [
-        ...PSEUDO.map(pair => (pair[0] === ':authority' ? ([':authority', host ?? HOST] as const) : pair)),
-      ]),
-    );
+    raw.send(headers(3, withPseudo(':authority', host ?? HOST)));
     expect((await raw.outcome(3)).isEnded).toBe(true);
     await lines(around, 2);
   });

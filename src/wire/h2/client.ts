@@ -34,6 +34,8 @@ export interface Http2ClientEvents {
 /** Streams under way before the peer has told how many it takes (RFC 9113, section 6.5.2). */
 const FIRST_STREAMS = 100;
 const MAX_STREAMS = 250;
+/** ms for the peer's first SETTINGS, which it sends before anything else (RFC 9113, section 3.4). */
+const SETTLE_MS = 1000;
 /** Bytes that an upstream may send before the client has read them: of one stream, of all. */
 const WINDOW = 128 * 1024;
 const CONNECTION_WINDOW = 1024 * 1024;
@@ -43,9 +45,11 @@ export class Http2ClientConnection {
   readonly #session: ClientHttp2Session;
   readonly #limits: ClientLimits;
   readonly #requests = new Set<Request>();
-  #answered = 0;
+  #begun = 0;
   #maxStreams = FIRST_STREAMS;
   #isRetired = false;
+  /** Settles when the peer has told how many streams it takes, or has had time to. */
+  readonly settled: Promise<void>;
   /** performance.now() when the last request ended. */
   #idleSince = performance.now();
 
@@ -56,6 +60,15 @@ export class Http2ClientConnection {
     keepCalm(session, socket);
     session.setLocalWindowSize(CONNECTION_WINDOW);
     session.on('error', () => {});
+    this.settled = new Promise(resolve => {
+      const timer = setTimeout(resolve, SETTLE_MS);
+      const settle = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      session.once('remoteSettings', settle);
+      session.once('close', settle);
+    });
     session.on('remoteSettings', ({ maxConcurrentStreams = MAX_STREAMS }) => {
       this.#maxStreams = Math.min(maxConcurrentStreams, MAX_STREAMS);
     });
@@ -63,9 +76,9 @@ export class Http2ClientConnection {
     session.on('close', () => events.closed(this));
   }
 
-  /** Requests that were answered on this connection; > 0: it is a reused one. */
+  /** Requests that were begun on this connection; > 0: it is a reused one. */
   get requests(): number {
-    return this.#answered;
+    return this.#begun;
   }
 
   /** It takes another request now. */
@@ -87,8 +100,8 @@ export class Http2ClientConnection {
     const { headers: head } = headOf(pseudo, framed, sensitive);
     const stream: ClientHttp2Stream = this.#session.request(head, { endStream: length === NONE });
     const request = new Request(stream, method, length, this.#limits, handlers);
+    this.#begun++;
     this.#requests.add(request);
-    stream.on('response', () => this.#answered++);
     stream.on('close', () => {
       this.#requests.delete(request);
       this.#idleSince = performance.now();

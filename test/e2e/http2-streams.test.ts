@@ -1,0 +1,264 @@
+import { once } from 'node:events';
+import http2 from 'node:http2';
+import { expect, onTestFinished, test } from 'vitest';
+import { canary } from '../support/canary.ts';
+import type { LocalGate } from '../support/gate.ts';
+import { startTestGate } from '../support/gate.ts';
+import { ask, collect, type H2Received, type H2Upstream, openH2, startH2 } from '../support/h2.ts';
+import { startRaw } from '../support/upstream.ts';
+import { closing, enter, expectClean, type Sandbox } from './scene.ts';
+
+const HOST = 'api.corp.test';
+const MB = 1024 * 1024;
+
+type Handler = (stream: http2.ServerHttp2Stream, request: H2Received) => void;
+
+interface Scene extends Sandbox<LocalGate> {
+  readonly upstream: H2Upstream;
+  readonly secret: string;
+  readonly stub: string;
+  readonly client: http2.ClientHttp2Session;
+}
+
+async function scene(
+  handler: Handler,
+  options: http2.ServerOptions = {},
+  config: Record<string, unknown> = {},
+): Promise<Scene> {
+  const upstream = closing(await startH2({ hosts: [HOST], ...options }, handler));
+  const secret = canary('key-');
+  const box = await enter(
+    await startTestGate({
+      credentials: { api: { secret, env: 'API_KEY' } },
+      rules: [
+        { name: 'no', hosts: [HOST], action: 'deny', paths: ['/no'] },
+        { name: 'api', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] },
+      ],
+      upstreams: { [HOST]: upstream },
+      config,
+    }),
+  );
+  const client = await h2(box);
+  return { ...box, upstream, secret, stub: box.session.stubs['API_KEY'] ?? '', client };
+}
+
+async function h2(
+  { session, gate }: Sandbox,
+  options?: http2.ClientSessionOptions,
+): Promise<http2.ClientHttp2Session> {
+  const client = await openH2(session.proxy, gate.ca, HOST, options);
+  onTestFinished(() => client.destroy());
+  return client;
+}
+
+const get = (path: string): http2.OutgoingHttpHeaders => ({ ':path': path, ':authority': HOST });
+const post = (path: string): http2.OutgoingHttpHeaders => ({ ...get(path), ':method': 'POST' });
+
+const ok: Handler = stream => {
+  stream.respond({ ':status': 200 });
+  stream.end('ok');
+};
+
+test('requests under way at the same time share one connection to the upstream', async () => {
+  const waiting: http2.ServerHttp2Stream[] = [];
+  const { client, upstream, gate } = await scene(stream => {
+    waiting.push(stream);
+    if (waiting.length === 20) for (const one of waiting) ok(one, {} as H2Received);
+  });
+  const replies = await Promise.all(Array.from({ length: 20 }, (_, i) => ask(client, get(`/${i}`))));
+  expect(replies.map(({ body }) => body.toString())).toEqual(Array(20).fill('ok'));
+  expect(upstream.sessions).toHaveLength(1);
+  const lines = await gate.audit(20);
+  const paths = new Set(lines.map(({ path }) => path));
+  expect(paths).toEqual(new Set(Array.from({ length: 20 }, (_, i) => `/${i}`)));
+});
+
+test('another session has a connection of its own', async () => {
+  const { client, upstream, gate } = await scene(ok);
+  await ask(client, get('/a'));
+  const other = await h2({ gate, session: await gate.session(), env: {} });
+  await ask(other, get('/b'));
+  expect(upstream.requests.map(({ connection }) => connection)).toEqual([0, 1]);
+});
+
+test('no more streams than the upstream takes', async () => {
+  const { client, upstream } = await scene(stream => void setImmediate(() => ok(stream, {} as H2Received)), {
+    settings: { maxConcurrentStreams: 2 },
+  });
+  await ask(client, get('/first'));
+  const replies = await Promise.all(Array.from({ length: 10 }, (_, i) => ask(client, get(`/${i}`))));
+  expect(replies.map(({ status }) => status)).toEqual(Array(10).fill(200));
+  const perConnection = Map.groupBy(upstream.requests.slice(1), ({ connection }) => connection);
+  expect(perConnection.size).toBeGreaterThan(1);
+});
+
+test('after a GOAWAY the next request has a new connection', async () => {
+  const { client, upstream } = await scene((stream, request) => {
+    if (request.headers[':path'] === '/last') stream.session?.goaway(http2.constants.NGHTTP2_NO_ERROR);
+    ok(stream, request);
+  });
+  expect((await ask(client, get('/last'))).body.toString()).toBe('ok');
+  expect((await ask(client, get('/next'))).body.toString()).toBe('ok');
+  expect(upstream.requests.map(({ connection }) => connection)).toEqual([0, 1]);
+});
+
+test('a request without a body that was not processed is sent again, one with a body is not', async () => {
+  const { client, upstream } = await scene((stream, request) => {
+    const isFirst = upstream.requests.length === 2 || request.headers[':method'] === 'POST';
+    if (isFirst) stream.close(http2.constants.NGHTTP2_REFUSED_STREAM);
+    else ok(stream, request);
+  });
+  await ask(client, get('/warm'));
+  expect(await ask(client, get('/again'))).toMatchObject({ status: 200 });
+  expect(upstream.requests).toHaveLength(3);
+  const refused = await ask(client, post('/once'), 'x');
+  expect(refused.status).toBe(502);
+  expect(upstream.requests).toHaveLength(4);
+});
+
+test('interim answers pass both ways, scrubbed', async () => {
+  const box = await scene((stream, request) => {
+    stream.additionalHeaders({ ':status': 103, link: `<${request.headers.authorization}>` });
+    ok(stream, request);
+  });
+  const stream = box.client.request({ ...get('/'), authorization: `Bearer ${box.stub}` });
+  const links: unknown[] = [];
+  stream.on('headers', head => links.push(head['link']));
+  const reply = await collect(stream);
+  expect(reply.interim).toEqual([103]);
+  expect(links).toEqual([`<Bearer ${box.stub}>`]);
+  expectClean(JSON.stringify(links), box.secret);
+});
+
+test.each<[string, http2.OutgoingHttpHeaders, http2.OutgoingHttpHeaders, Record<string, unknown>]>([
+  ['HEAD', { ':method': 'HEAD' }, { ':status': 200, 'content-length': '5' }, { status: 200 }],
+  ['204', {}, { ':status': 204 }, { status: 204 }],
+  ['304', {}, { ':status': 304, etag: '"x"' }, { status: 304 }],
+  ['an empty answer', {}, { ':status': 200 }, { status: 200 }],
+])('%s has no body', async (_, asked, answered, expected) => {
+  const { client } = await scene(stream => stream.respond(answered, { endStream: true }));
+  const reply = await ask(client, { ...get('/'), ...asked });
+  expect(reply).toMatchObject({ ...expected, code: 0 });
+  expect(reply.body).toHaveLength(0);
+});
+
+test('a refusal does not wait for the rest of the upload', async () => {
+  const { client, upstream } = await scene(ok);
+  const stream = client.request(post('/no'));
+  stream.write(Buffer.alloc(40_000));
+  const reply = await collect(stream);
+  expect(reply).toMatchObject({ status: 403, code: 0 });
+  expect(reply.headers['stubgate-reason']).toBe('rule_denies');
+  expect(upstream.requests).toEqual([]);
+  expect((await ask(client, get('/'))).status).toBe(200);
+});
+
+test('a client that resets its request resets it upstream', async () => {
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const { client, gate } = await scene(stream => {
+    stream.respond({ ':status': 200 });
+    stream.write('one');
+    stream.on('close', () => resolve(stream.rstCode));
+  });
+  const stream = client.request(get('/'));
+  stream.on('error', () => undefined);
+  await once(stream, 'data');
+  stream.close(http2.constants.NGHTTP2_CANCEL);
+  expect(await promise).toBe(http2.constants.NGHTTP2_CANCEL);
+  expect(await gate.audit(1)).toHaveLength(1);
+});
+
+test('a client that does not read one stream slows down that upstream stream, and no other', async () => {
+  let sent = 0;
+  const { client } = await scene((stream, request) => {
+    stream.respond({ ':status': 200 });
+    if (request.headers[':path'] !== '/big') return void stream.end('small');
+    const more = (): void => {
+      while (sent < 64 * MB) {
+        sent += 65_536;
+        if (!stream.write(Buffer.alloc(65_536, 'x'))) return void stream.once('drain', more);
+      }
+      stream.end();
+    };
+    more();
+  });
+  const big = client.request(get('/big'));
+  await once(big, 'response');
+  for (let i = 0; i < 20; i++) expect((await ask(client, get('/small'))).body.toString()).toBe('small');
+  expect(sent).toBeLessThan(2 * MB);
+  let received = 0;
+  big.on('data', (chunk: Buffer) => (received += chunk.length));
+  await once(big, 'end');
+  expect(received).toBe(64 * MB);
+});
+
+test('an upstream that does not read slows the upload down', async () => {
+  const { client, upstream } = await scene(stream => void stream.pause());
+  const stream = client.request(post('/'));
+  stream.on('error', () => undefined);
+  let written = 0;
+  const chunk = Buffer.alloc(65_536);
+  const more = (): void => {
+    while (written < 64 * MB) {
+      written += chunk.length;
+      if (!stream.write(chunk)) return void stream.once('drain', more);
+    }
+  };
+  more();
+  await expect.poll(() => upstream.requests.length).toBe(1);
+  for (let i = 0; i < 50; i++) await ask(client, get('/no'));
+  expect(written).toBeLessThan(2 * MB);
+});
+
+test('revocation ends the connection within a second', async () => {
+  const { client, gate, session } = await scene(stream => {
+    stream.respond({ ':status': 200 });
+    stream.write('one');
+  });
+  const stream = client.request(get('/'));
+  stream.on('error', () => undefined);
+  await once(stream, 'data');
+  const closed = once(client, 'close');
+  const since = performance.now();
+  await gate.revoke(session.id);
+  await closed;
+  expect(performance.now() - since).toBeLessThan(1000);
+  expect(await gate.audit(1)).toHaveLength(1);
+});
+
+test('a gate that stops says GOAWAY and lets streams finish', async () => {
+  const { promise, resolve } = Promise.withResolvers<http2.ServerHttp2Stream>();
+  const { client, gate } = await scene(
+    stream => {
+      stream.respond({ ':status': 200 });
+      stream.write('one');
+      resolve(stream);
+    },
+    {},
+    { limits: { drain: '10s' } },
+  );
+  const stream = client.request(get('/'));
+  const reply = collect(stream);
+  await once(stream, 'data');
+  const goaway = once(client, 'goaway');
+  const stopped = gate.stop();
+  expect((await goaway)[0]).toBe(http2.constants.NGHTTP2_NO_ERROR);
+  (await promise).end('two');
+  expect((await reply).body.toString()).toBe('onetwo');
+  await stopped;
+});
+
+test('an upstream that offers HTTP/2 and speaks nonsense is told apart from one that is down', async () => {
+  const raw = closing(
+    await startRaw({ hosts: [HOST], tls: { ALPNProtocols: ['h2'] } }, async peer => {
+      await peer.bytes(24);
+      await peer.send('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+    }),
+  );
+  const box = await enter(
+    await startTestGate({ rules: [{ name: 'api', hosts: [HOST] }], upstreams: { [HOST]: raw } }),
+  );
+  const reply = await ask(await h2(box), get('/'));
+  expect(reply.status).toBe(502);
+  expect((await box.gate.audit(1))[0]).toMatchObject({ status: 502 });
+});
