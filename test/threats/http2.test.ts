@@ -204,7 +204,7 @@ interface Broken {
   readonly frames: () => readonly Buffer[];
 }
 
-/** What HTTP/2 itself forbids: node:http2 resets the stream, and nothing of it is seen. */
+/** What HTTP/2 itself forbids: node:http2 resets the stream, and shows nothing of it. */
 const RESET: readonly Broken[] = [
   { name: 'a name in upper case', frames: () => [headers(1, plus(['X-Note', '1']))] },
   { name: 'two :path', frames: () => [headers(1, [...PSEUDO, [':path', '/y']])] },
@@ -242,15 +242,26 @@ const RESET: readonly Broken[] = [
   },
 ];
 
-describe('reset, unseen', () => {
+describe('reset, with one line in the audit', () => {
   test.each(RESET)('$name', async ({ frames }) => {
     const around = start();
     const raw = await client();
     raw.send(...frames());
     expect(await raw.outcome(1)).toMatchObject({ rst: PROTOCOL_ERROR, data: '' });
     expect(scene.upstream.since(around.mark)).toBe('');
+    raw.socket.end();
+    expect(await lines(around, 1)).toMatchObject([{ reason: 'malformed_request', method: '-', host: HOST }]);
     await expectServing();
   });
+});
+
+test('streams that were reset among others are told of while the connection lives', async () => {
+  const around = start();
+  const raw = await client();
+  raw.send(headers(1, plus(['connection', 'x'])), headers(3, PSEUDO), headers(5, plus(['upgrade', 'x'])));
+  expect((await raw.outcome(3)).isEnded).toBe(true);
+  const told = await lines(around, 3);
+  expect(told.map(({ reason }) => reason)).toEqual(['malformed_request', null, 'malformed_request']);
 });
 
 test.each<[string, string, string]>([

@@ -15,6 +15,7 @@ import type { Connection, ServerHandlers } from '../message.ts';
 import { keepCalm } from './calm.ts';
 import { Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
+import { UnseenStreams } from './unseen.ts';
 
 /** Streams under way on one connection. */
 const MAX_STREAMS = 100;
@@ -33,6 +34,7 @@ export class Http2ServerConnection implements Connection {
   readonly #session: ServerHttp2Session;
   readonly #limits: WireLimits;
   readonly #handlers: ServerHandlers;
+  readonly #unseen: UnseenStreams;
   readonly #exchanges = new Set<Http2Exchange>();
   /** performance.now() when the last stream ended. */
   #idleSince = performance.now();
@@ -43,7 +45,10 @@ export class Http2ServerConnection implements Connection {
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
+    this.#unseen = new UnseenStreams(session, handlers, MAX_INVALID);
     keepCalm(session, socket);
+    // Before the session hears of it, and ends.
+    socket.prependListener('close', () => this.#unseen.look(true));
     session.on('stream', (stream, _headers, flags, raw) => this.#begin(stream, flags, raw));
     // Faults of a client are its own; 'close' follows each.
     session.on('error', () => {});
@@ -51,6 +56,7 @@ export class Http2ServerConnection implements Connection {
   }
 
   #begin(stream: ServerHttp2Stream, flags: number, raw: RawHeaders): void {
+    this.#unseen.seen(stream.id ?? 0);
     stream.on('error', () => {});
     const isEnd = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     let head: RequestHead;
@@ -77,6 +83,7 @@ export class Http2ServerConnection implements Connection {
   }
 
   sweep(now: number): void {
+    this.#unseen.look();
     for (const x of this.#exchanges) {
       if (x.stalledFor(now) <= this.#limits.bodyIdleMs) continue;
       if (x.responded) x.reset(constants.NGHTTP2_CANCEL);
@@ -90,6 +97,7 @@ export class Http2ServerConnection implements Connection {
   }
 
   destroy(): void {
+    this.#unseen.look(true);
     this.#session.destroy();
   }
 }
