@@ -18,12 +18,11 @@ export function headOf(
 ): Head {
   const all: Record<string, string | number | string[]> = Object.assign(Object.create(null), pseudo);
   let size = 2;
-  for (const name of Object.keys(pseudo)) size += name.length + `${pseudo[name]}`.length + 4;
+  for (const [name, value] of Object.entries(pseudo)) size += name.length + writable(`${value}`).length + 4;
   for (let i = 0; i < headers.length; i += 2) {
     const name = (headers[i] as string).toLowerCase();
-    const value = headers[i + 1] as string;
+    const value = writable(headers[i + 1] as string);
     size += name.length + value.length + 4;
-    if (UNWRITABLE.test(value)) throw new Error('a header holds a character that cannot be written');
     const known = all[name];
     if (known === undefined) all[name] = value;
     else if (Array.isArray(known)) known.push(value);
@@ -31,6 +30,11 @@ export function headOf(
   }
   if (sensitive.length > 0) Object.assign(all, { [sensitiveHeaders]: sensitive });
   return { headers: all, size };
+}
+
+function writable(value: string): string {
+  if (UNWRITABLE.test(value)) throw new Error('a header holds a character that cannot be written');
+  return value;
 }
 
 /** Bytes of a received head, as HTTP/1.1 would write them. */

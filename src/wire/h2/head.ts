@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http';
 import { Refusal } from '../../errors.ts';
 import { has, isNamed, Names } from '../../fields.ts';
 import { CHUNKED, type RawHeaders, type RequestHead, type ResponseHead, UNTIL_CLOSE } from '../../types.ts';
+import { isToken } from '../chars.ts';
 import { NOT_IN_TRAILERS } from '../chunked.ts';
 import { fault, type Side } from '../fault.ts';
 import { parseFields } from '../fields.ts';
@@ -53,6 +54,8 @@ function split(raw: RawHeaders, known: readonly string[], side: Side): Split {
 }
 
 function checkField(name: string, value: string, side: Side): void {
+  // A colon in it would end the name in the text.
+  if (!isToken(name)) throw fault(side, 'A header name holds a character that is not allowed');
   if (OF_CONNECTION.has(name)) throw fault(side, 'A header of HTTP/1.1 connections');
   if (name === 'te' && value.toLowerCase() !== 'trailers') throw fault(side, 'A TE other than trailers');
 }
