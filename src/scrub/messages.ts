@@ -19,6 +19,11 @@ export function isGrpc(headers: RawHeaders): boolean {
   return type !== undefined && /^application\/grpc(?!-web-text)/i.test(type);
 }
 
+/** Whether a body may begin with a gRPC message: told from its first byte, before anything else is looked at. */
+export function mayBeMessages(body: Buffer): boolean {
+  return body.length > 0 && ((body[0] as number) & ~(COMPRESSED | TRAILERS)) === 0;
+}
+
 /** A text on its way through, in chunks. */
 export interface Pass {
   /** What can go out after this chunk; `final`: the text ends with it. */

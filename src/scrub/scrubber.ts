@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { RawHeaders, Sink } from '../types.ts';
 import { asRefusal, Refusal } from '../errors.ts';
-import { isGrpc, Messages, type MessagesOptions, type Pass } from './messages.ts';
+import { isGrpc, mayBeMessages, Messages, type MessagesOptions, type Pass } from './messages.ts';
 import { type Patterns, STRETCH } from './patterns.ts';
 import { fitted, replacement } from './replace.ts';
 
@@ -34,9 +34,10 @@ export class Scrubber {
     return raw.map(text => this.text(text));
   }
 
-  /** A complete body; the same buffer if nothing was found. `headers`: of its message. */
+  /** A complete body; the same buffer if nothing was found. `headers`: of its message. Throws a Refusal. */
   whole(body: Buffer, headers: RawHeaders = []): Buffer {
-    if (!this.patterns.find(body)) return body;
+    const isRow = !this.patterns.empty && mayBeMessages(body) && isGrpc(headers);
+    if (!isRow && !this.patterns.find(body)) return body;
     return this.#pass(headers).push(body, true);
   }
 

@@ -5,6 +5,7 @@ import { canary } from '../support/canary.ts';
 import type { LocalGate } from '../support/gate.ts';
 import { startTestGate } from '../support/gate.ts';
 import { ask, collect, type H2Received, type H2Upstream, openH2, startH2 } from '../support/h2.ts';
+import { request } from '../support/raw-client.ts';
 import { startRaw } from '../support/upstream.ts';
 import { closing, enter, expectClean, type Sandbox } from './scene.ts';
 
@@ -261,4 +262,92 @@ test('an upstream that offers HTTP/2 and speaks nonsense is told apart from one 
   const reply = await ask(await h2(box), get('/'));
   expect(reply.status).toBe(502);
   expect((await box.gate.audit(1))[0]).toMatchObject({ status: 502 });
+});
+
+test('a connection without streams is closed when it was idle for long', async () => {
+  const { client } = await scene(ok, {}, { limits: { idle: '1s' } });
+  await ask(client, get('/'));
+  const [code] = await once(client, 'goaway');
+  expect(code).toBe(http2.constants.NGHTTP2_NO_ERROR);
+});
+
+test('a client that reads nothing for long is reset, and only that stream', async () => {
+  const { client, gate } = await scene(
+    stream => {
+      stream.respond({ ':status': 200 });
+      stream.end(Buffer.alloc(MB));
+    },
+    {},
+    { limits: { body_idle: '1s' } },
+  );
+  const deaf = client.request(get('/big'));
+  deaf.on('error', () => undefined);
+  await new Promise(resolve => deaf.once('close', resolve));
+  expect(deaf.rstCode).not.toBe(http2.constants.NGHTTP2_NO_ERROR);
+  expect((await ask(client, get('/read'))).body).toHaveLength(MB);
+  expect(await gate.audit(2)).toHaveLength(2);
+});
+
+test('an upload that stalls is answered with 408', async () => {
+  const { client } = await scene(() => undefined, {}, { limits: { body_idle: '1s' } });
+  const stream = client.request({ ...post('/'), 'content-length': '9' });
+  stream.write('half');
+  const reply = await collect(stream);
+  expect(reply.status).toBe(408);
+  expect(reply.headers['stubgate-reason']).toBe('request_timeout');
+});
+
+const message = (text: string, flag = 0): Buffer => {
+  const prefix = Buffer.alloc(5, flag);
+  prefix.writeUInt32BE(text.length, 1);
+  return Buffer.concat([prefix, Buffer.from(text)]);
+};
+
+test.each([['HTTP/2'], ['HTTP/1.1']])(
+  'gRPC-Web over %s: messages and trailers keep their length',
+  async version => {
+    const box = await scene((stream, request) => {
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc-web+proto' });
+      stream.on('end', () => {
+        const sent = String(request.headers.authorization);
+        stream.write(request.body);
+        stream.end(
+          Buffer.concat([message(`you sent ${sent}`), message(`grpc-status: 0\r\nx: ${sent}`, 0x80)]),
+        );
+      });
+    });
+    const shown = `Bearer ${box.stub.slice(0, box.secret.length).padEnd(box.secret.length, '*')}`;
+    const expected = [
+      message('hello'),
+      message(`you sent ${shown}`),
+      message(`grpc-status: 0\r\nx: ${shown}`, 0x80),
+    ];
+    let body: Buffer;
+    if (version === 'HTTP/2') {
+      const asked = { ...post('/s/m'), 'content-type': 'application/grpc-web+proto' };
+      ({ body } = await ask(box.client, { ...asked, authorization: `Bearer ${box.stub}` }, message('hello')));
+    } else {
+      const head = `POST /s/m HTTP/1.1\r\nHost: ${HOST}\r\nContent-Type: application/grpc-web+proto\r\nContent-Length: 10\r\nAuthorization: Bearer ${box.stub}`;
+      ({ body } = (await request(box.session.proxy, box.gate.ca, HOST, head, message('hello'))).reply);
+    }
+    expect(body).toEqual(Buffer.concat(expected));
+    expect(box.upstream.requests[0]?.headers.authorization).toBe(`Bearer ${box.secret}`);
+  },
+);
+
+test('a compressed gRPC message is not asked for, and ends the answer when it comes', async () => {
+  const { client, upstream } = await scene(stream => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    stream.end(message('packed', 1));
+  });
+  const reply = await ask(
+    client,
+    { ...post('/s/m'), 'grpc-accept-encoding': 'gzip', te: 'trailers' },
+    message('x'),
+  );
+  expect(reply.status).toBe(502);
+  expect(reply.headers['stubgate-reason']).toBe('undecodable_response');
+  const [received] = upstream.requests;
+  expect(received?.headers['grpc-accept-encoding']).toBeUndefined();
+  expect(received?.headers.te).toBe('trailers');
 });
