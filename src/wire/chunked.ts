@@ -20,6 +20,7 @@ export const NOT_IN_TRAILERS = new Names(
   'cookie',
   'expect',
   'host',
+  'http2-settings',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',

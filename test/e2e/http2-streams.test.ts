@@ -351,3 +351,24 @@ test('a compressed gRPC message is not asked for, and ends the answer when it co
   expect(received?.headers['grpc-accept-encoding']).toBeUndefined();
   expect(received?.headers.te).toBe('trailers');
 });
+
+test('trailers that HTTP/2 does not know break one answer, not the gate', async () => {
+  const raw = closing(
+    await startRaw({ hosts: [HOST] }, async peer => {
+      for (;;) {
+        const isBad = (await peer.head()).startsWith('GET /bad');
+        const trailer = isBad ? 'http2-settings: x\r\n' : 'x-late: 1\r\n';
+        await peer.send(
+          `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${trailer}\r\n`,
+        );
+      }
+    }),
+  );
+  const box = await enter(
+    await startTestGate({ rules: [{ name: 'api', hosts: [HOST] }], upstreams: { [HOST]: raw } }),
+  );
+  const client = await h2(box);
+  const bad = await ask(client, get('/bad'));
+  expect(bad.status === 502 || bad.code !== 0).toBe(true);
+  expect(await ask(client, get('/good'))).toMatchObject({ status: 200, code: 0 });
+});

@@ -73,7 +73,7 @@ export class AnswerWriter implements Sink {
     this.#head = null;
     // A Date of our own would be one that the upstream did not send.
     const all: ServerStreamResponseOptions & { sendDate: boolean } = { ...options, sendDate: false };
-    if (headers && !this.#isGone) this.#stream.respond(headers, all);
+    if (headers && !this.#isGone) this.#try(() => this.#stream.respond(headers, all));
   }
 
   end(trailers: RawHeaders): void {
@@ -101,9 +101,22 @@ export class AnswerWriter implements Sink {
 
   #sendTrailers(): void {
     if (this.#isGone) return;
-    const { headers, size } = headOf({}, this.#trailers);
-    if (this.#trailers.length > 0) this.bytes += size;
-    this.#stream.sendTrailers(headers);
+    this.#try(() => {
+      const { headers, size } = headOf({}, this.#trailers);
+      if (this.#trailers.length > 0) this.bytes += size;
+      this.#stream.sendTrailers(headers);
+    });
+  }
+
+  /** What node:http2 will not write must break this answer, and nothing else. */
+  #try(write: () => void): void {
+    try {
+      write();
+    } catch (thrown) {
+      const cause = thrown as Error;
+      if (this.#open) this.abort(cause);
+      else if (!this.#isGone) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
   }
 
   abort(cause: Error): void {
