@@ -66,6 +66,7 @@ function ask(connection: Http2ClientConnection): Asked {
     response: resolve,
     failed: reject,
   });
+  sink.end([]);
   return { sink, answer };
 }
 
