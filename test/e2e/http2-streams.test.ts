@@ -372,3 +372,19 @@ test('trailers that HTTP/2 does not know break one answer, not the gate', async 
   expect(bad.status === 502 || bad.code !== 0).toBe(true);
   expect(await ask(client, get('/good'))).toMatchObject({ status: 200, code: 0 });
 });
+
+test('a session has a bounded number of streams, in all of its connections together', async () => {
+  const box = await scene(() => undefined);
+  const clients = [box.client, await h2(box), await h2(box)];
+  const statuses: Promise<number>[] = [];
+  for (const client of clients) {
+    for (let i = 0; i < 100; i++) {
+      const stream = client.request(get(`/${i}`));
+      stream.on('error', () => undefined);
+      statuses.push(new Promise(resolve => stream.on('response', head => resolve(Number(head[':status'])))));
+    }
+  }
+  const refused = await Promise.any(statuses);
+  expect(refused).toBe(429);
+  await expect.poll(() => box.upstream.requests.length).toBe(256);
+});
