@@ -11,6 +11,8 @@ export interface Group {
   readonly pgid: number;
   /** Resident memory of all of them, bytes. */
   rss(): number;
+  /** CPU time of all of them, s. */
+  cpu(): number;
   stop(): Promise<void>;
 }
 
@@ -81,7 +83,8 @@ export async function startGroup(
   child.unref(); // what fails here must not wait for it
   const group: Group = {
     pgid,
-    rss: () => groupRss(pgid),
+    rss: () => sumOfGroup(pgid, fields => Number(fields[21])) * 4096,
+    cpu: () => sumOfGroup(pgid, fields => sum(fields.slice(11, 15))) / TICKS_PER_SECOND,
     async stop() {
       child.ref();
       signal(pgid, 'SIGTERM');
@@ -111,18 +114,24 @@ function statFields(pid: string): string[] {
   return text.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
-function groupRss(pgid: number): number {
-  let pages = 0;
+/** USER_HZ, as every Linux on x64 and arm64 has it (time(7)). */
+const TICKS_PER_SECOND = 100;
+
+const sum = (fields: readonly string[]): number => fields.reduce((all, field) => all + Number(field), 0);
+
+/** What `value` says of the stat fields of each process of the group, added up. */
+function sumOfGroup(pgid: number, value: (fields: string[]) => number): number {
+  let total = 0;
   for (const pid of readdirSync('/proc')) {
     if (!/^\d+$/.test(pid)) continue;
     try {
       const fields = statFields(pid);
-      if (Number(fields[2]) === pgid) pages += Number(fields[21]);
+      if (Number(fields[2]) === pgid) total += value(fields);
     } catch {
       // ended while we looked
     }
   }
-  return pages * 4096;
+  return total;
 }
 
 function answers(port: number): Promise<boolean> {

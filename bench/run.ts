@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { H2_WORK, measureH2 } from './h2.ts';
 import { build, moveSelf, OUT } from './loadgen.ts';
 import { machine, twoCores } from './machine.ts';
 import { measureMemory } from './memory.ts';
@@ -15,7 +16,7 @@ import { Scores } from './scores.ts';
 import { startPeers } from './start.ts';
 import { MEMORY_WORKS, NAME_PATTERN, NEW_NAMES, WORKS } from './works.ts';
 
-const WORK_NAMES = [...WORKS.map(work => work.name), ...MEMORY_WORKS];
+const WORK_NAMES = [...WORKS.map(work => work.name), H2_WORK, ...MEMORY_WORKS];
 
 const HELP = `usage: npm run bench -- [options]
 
@@ -90,6 +91,7 @@ async function main({ plan, gate, out }: Choice): Promise<boolean> {
   const started = await startPeers(setting, chosen);
   const scores = new Scores();
   await measureRounds(setting, plan, started, scores);
+  await measureH2(setting, plan, started, scores);
   for (const { proxy } of started.running) await proxy.group.stop();
   await measureMemory(setting, plan, started, scores);
   await origin.group.stop();

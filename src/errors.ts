@@ -65,7 +65,11 @@ export const REASONS = {
   uri_too_long: row(414, 'The request target is too long', 'Send a shorter URL'),
   head_too_large: row(431, 'The request head is too large', 'Send fewer or shorter headers'),
   rate_limited: row(429, 'A limit of this session is reached', 'Wait, then try again'),
-  upgrade_refused: row(501, 'This gate does not carry protocol upgrades', 'Use plain HTTP requests'),
+  upgrade_refused: row(
+    501,
+    'This gate carries no protocol upgrade but WebSocket',
+    'Use plain requests, or a WebSocket over HTTP/1.1',
+  ),
   internal_error: row(500, 'The gate failed', 'Tell your operator the request_id'),
   dns_failure: row(502, 'The host name does not resolve', 'Check the name'),
   upstream_unreachable: row(502, 'The upstream cannot be reached', 'Try again later'),

@@ -5,16 +5,14 @@ import { ClientLeft } from './flow/ask.ts';
 import { withBody } from './flow/body.ts';
 import { Entry } from './flow/entry.ts';
 import { judge } from './flow/judge.ts';
-import { refuse, refusalLength } from './flow/refuse.ts';
+import { ALARMS, refuse, refusalLength } from './flow/refuse.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { outgoing, renewed, send } from './flow/send.ts';
 import type { Channel } from './flow/target.ts';
+import { carry } from './flow/websocket/carry.ts';
 import { admit } from './policy/table.ts';
 import type { Admission, Session } from './types.ts';
 import type { Exchange } from './wire/server.ts';
-
-/** Somebody tries to carry a secret out, or believes to. */
-const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in_request']);
 
 /** Refusals that say less than that the request holds a real secret. */
 const ORDINARY: ReadonlySet<Reason> = new Set([
@@ -26,6 +24,7 @@ const ORDINARY: ReadonlySet<Reason> = new Set([
   'host_mismatch',
   'ambiguous_path',
   'upgrade_refused',
+  'malformed_request',
 ]);
 
 /** A request's way. Order is the security property: policy before secret, scrub before client. */
@@ -60,6 +59,7 @@ export class Flow {
         const again = outgoing(rooms, job);
         reply = await send(rooms, job, (await withBody(rooms, job, again, out.received)) ?? again);
       }
+      if (reply.switched) return await carry(rooms, job, reply, reply.switched);
       try {
         const unfinished = answer(x, reply, entry);
         if (unfinished) await unfinished;

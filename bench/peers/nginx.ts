@@ -21,7 +21,7 @@ export const nginx: Peer = {
     const http = `
   upstream origin { server 127.0.0.1:${origin.port}; keepalive 256; keepalive_requests 1000000000; }
   server {
-    listen 127.0.0.1:${port} ssl backlog=4096;
+    listen 127.0.0.1:${port} ssl http2 backlog=4096;
     ssl_certificate ${identity.cert};
     ssl_certificate_key ${identity.key};
     location / {

@@ -20,7 +20,7 @@ const UNCODED: readonly Coding[] = [];
 
 /** Would lead the client around the gate, to another port or to QUIC (RFC 7838); what only the gate itself may say. */
 const WITHHELD_NAMES = ['alt-svc', 'stubgate-reason'];
-const WITHHELD = new Names(...WITHHELD_NAMES);
+export const WITHHELD = new Names(...WITHHELD_NAMES);
 /** And what describes the body's bytes as the upstream sent them; untrue once it is decoded (RFC 9110, section 7.7). */
 const OF_CODED_BODY = new Names(
   ...WITHHELD_NAMES,

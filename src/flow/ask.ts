@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
 import type { Outbound } from '../inject/outbound.ts';
@@ -15,8 +16,19 @@ export interface Reply {
   readonly body: Source;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
+  /** The answer is 101: its body is another protocol. */
+  readonly switched?: Switch;
   /** Gives the answer up, and the connection with it. */
   readonly discard: () => void;
+}
+
+/** The upstream's end of a WebSocket. */
+export interface Switch {
+  readonly socket: Socket;
+  /** Received behind the head. */
+  readonly early: Buffer;
+  /** That the handshake was sent with. */
+  readonly key: string;
 }
 
 export interface Question {
@@ -32,11 +44,14 @@ export interface Question {
   readonly scrubber: Scrubber;
   /** Of the stubs in the body, if there is one. */
   readonly counter: StubCounter | undefined;
+  /** Of a WebSocket's handshake; undefined: the request is none. */
+  readonly key: string | undefined;
 }
 
 /** A request without content may be sent once more when a pooled connection turns out to be dead (RFC 9110, section 9.2.2). */
 const REPEATABLE = new Set(['GET', 'HEAD', 'OPTIONS']);
 const MAX_STALE = 3;
+const NO_BODY: Source = { pipe: sink => sink.end([]), take: () => undefined };
 
 /** Sends the request with its body and waits for the final response head. Rejects with the Refusal that the sandbox is told. */
 export function ask(upstream: Upstream, x: Exchange, question: Question): Promise<Reply> {
@@ -80,8 +95,9 @@ class Ask implements ClientHandlers {
 
   start(): void {
     try {
-      const { target, session } = this.#question;
-      const lease = this.#upstream.acquire(target, session, this.#x.isHttp2);
+      const { target, session, key } = this.#question;
+      const wanted = key !== undefined ? 'websocket' : this.#x.isHttp2 ? 'http2' : 'http1';
+      const lease = this.#upstream.acquire(target, session, wanted);
       if (lease instanceof Promise) lease.then(connection => this.#send(connection)).catch(this.#reject);
       else this.#send(lease);
     } catch (thrown) {
@@ -131,6 +147,16 @@ class Ask implements ClientHandlers {
   response(head: ResponseHead, body: Source): void {
     const { patterns, scrubber } = this.#question;
     this.#resolve({ head, body, patterns, scrubber, discard: () => this.discard() });
+  }
+
+  get maySwitch(): boolean {
+    return this.#question.key !== undefined;
+  }
+
+  switched(head: ResponseHead, socket: Socket, early: Buffer): void {
+    const { patterns, scrubber, key = '' } = this.#question;
+    const switched = { socket, early, key };
+    this.#resolve({ head, body: NO_BODY, patterns, scrubber, switched, discard: () => socket.destroy() });
   }
 
   failed(refusal: Refusal, isRetryable: boolean): void {

@@ -4,8 +4,8 @@ import { Outbound } from '../inject/outbound.ts';
 import { plan } from '../inject/swap.ts';
 import { decide } from '../policy/table.ts';
 import type { Decision, Rule, Session, Target } from '../types.ts';
-import { refuseUpgrade } from '../wire/headers.ts';
 import type { Exchange } from '../wire/server.ts';
+import { type Offer, offerOf } from '../wire/websocket/handshake.ts';
 import type { Entry } from './entry.ts';
 import type { Rooms } from './rooms.ts';
 import { type Channel, describe, requestTarget } from './target.ts';
@@ -20,6 +20,8 @@ export interface Job {
   readonly originForm: string;
   /** Stubs in the head, as the client sent it. */
   readonly stubs: number;
+  /** The WebSocket that it asks for. */
+  readonly websocket: Offer | undefined;
   readonly entry: Entry;
 }
 
@@ -34,14 +36,14 @@ export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: s
   const profile = rooms.profiles.get(session.profile);
   try {
     const target = requestTarget(x.head, channel, originForm);
-    refuseUpgrade(x.head.headers);
+    const websocket = offerOf(x.head);
     const decision = profile ? decide(profile.table, target) : NO_PROFILE;
     entry.event.rule = decision.rule?.name ?? null;
     if (decision.verdict === 'deny' || !profile) {
       throw denial(decision.verdict === 'deny' ? decision.reason : 'no_rule', target);
     }
     entry.event.verdict = 'allow';
-    return { x, session, profile, target, rule: decision.rule, originForm, stubs, entry };
+    return { x, session, profile, target, rule: decision.rule, originForm, stubs, websocket, entry };
   } catch (thrown) {
     // A stub on its way to where it does not belong is worth more than any other reason: an alarm.
     if (stubs > 0 && !(profile && belongHere(rooms, x, profile, channel, originForm, stubs))) {

@@ -7,6 +7,8 @@ export interface Outgoing {
   readonly swaps: Plan;
   /** Names of the credentials to be placed. */
   readonly credentials: readonly string[];
+  /** Of a WebSocket’s handshake; absent: the request is none. */
+  readonly key?: string | undefined;
   /** The body as the client sent it, for a rule that places a credential in it. */
   readonly received?: Buffer;
 }

@@ -1,8 +1,11 @@
 import { Buffer } from 'node:buffer';
 import { STATUS_CODES } from 'node:http';
-import type { Refusal } from '../errors.ts';
+import type { Reason, Refusal } from '../errors.ts';
 import type { RawHeaders } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
+
+/** Somebody tries to carry a secret out, or believes to. */
+export const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in_request']);
 
 const CHALLENGE: RawHeaders = ['proxy-authenticate', 'Basic realm="stubgate"'];
 

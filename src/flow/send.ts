@@ -4,6 +4,7 @@ import { StubCounter } from '../inject/stub.ts';
 import { apply, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
 import { has } from '../fields.ts';
+import { handshakeFields, isOfOneLeg, newKey } from '../wire/websocket/handshake.ts';
 import { ask, type Reply } from './ask.ts';
 import { finished } from './body.ts';
 import type { Job } from './judge.ts';
@@ -14,7 +15,7 @@ import { authorityOf } from './target.ts';
 /** Decides what is swapped, before any secret is fetched. Throws for a stub, or a credential, where it may not stand. */
 export function outgoing(
   rooms: Rooms,
-  { x, session, rule, target, originForm, stubs, entry }: Job,
+  { x, session, rule, target, originForm, stubs, websocket, entry }: Job,
 ): Outgoing {
   const out = Outbound.from(x.head, originForm, rule);
   entry.redact(rule, rooms.stubs);
@@ -23,12 +24,22 @@ export function outgoing(
   const swaps = plan(out, rule, session, rooms.stubs);
   // Each place of the plan holds one stub: every further one stands where it does not belong.
   if (stubs !== swaps.swapped) throw new Refusal('stub_misplaced');
-  return { out, swaps, credentials: swaps.steps.map(step => step.injection.credential) };
+  const key = websocket && newKey();
+  if (key !== undefined) shakeHands(out, key);
+  return { out, swaps, credentials: swaps.steps.map(step => step.injection.credential), key };
+}
+
+/** A handshake of the gate's own: nothing in the upstream's answer to it depends on what the client chose. */
+function shakeHands({ headers }: Outbound, key: string): void {
+  for (let i = headers.length - 2; i >= 0; i -= 2) {
+    if (isOfOneLeg(headers[i] as string)) headers.splice(i, 2);
+  }
+  headers.push(...handshakeFields(key));
 }
 
 /** Places the credentials, sends the request and waits for the upstream's answer. */
 export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply> {
-  const { out, swaps, received } = outgoing;
+  const { out, swaps, received, key } = outgoing;
   const { x, session, profile, target, entry } = job;
   const patterns = rooms.keyring.patterns(profile, session);
   if (!patterns.empty && (patterns.find(x.head.bytes) || (received && patterns.find(received))))
@@ -53,6 +64,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     patterns,
     scrubber,
     counter,
+    key,
   });
 }
 

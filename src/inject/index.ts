@@ -8,5 +8,16 @@ import { header } from './header.ts';
 import { json } from './json.ts';
 import { path } from './path.ts';
 import { query } from './query.ts';
+import { websocket } from './websocket.ts';
 
-export const placements = new Registry<Placement>([bearer, basic, header, query, path, cookie, json, form]);
+export const placements = new Registry<Placement>([
+  bearer,
+  basic,
+  header,
+  query,
+  path,
+  cookie,
+  json,
+  form,
+  websocket,
+]);

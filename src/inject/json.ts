@@ -6,7 +6,7 @@ import { bytesOf, limitOf, maxBody } from './body.ts';
 import { locate } from './json-text.ts';
 
 /** Reference tokens behind slashes, in which `~` stands only as `~0` or `~1` (RFC 6901, section 3). */
-const POINTER = /^(?:\/(?:[^~/\x00-\x1f\x7f]|~[01])*)+$/;
+export const POINTER = /^(?:\/(?:[^~/\x00-\x1f\x7f]|~[01])*)+$/;
 
 /** A value of a JSON body (RFC 8259), at a pointer (RFC 6901). */
 class Json implements Placement {
@@ -16,7 +16,7 @@ class Json implements Placement {
   readonly #tokens: readonly string[];
 
   constructor(pointer: string, limit: number) {
-    this.#tokens = pointer.slice(1).split('/').map(unescape);
+    this.#tokens = tokensOf(pointer);
     this.slot = `json ${pointer}`;
     this.body = { kind: 'json', limit };
   }
@@ -45,8 +45,10 @@ class Json implements Placement {
   }
 }
 
-function unescape(token: string): string {
-  return token.replaceAll('~1', '/').replaceAll('~0', '~');
+/** The reference tokens of a pointer (RFC 6901, section 4). */
+export function tokensOf(pointer: string): string[] {
+  const tokens = pointer.slice(1).split('/');
+  return tokens.map(token => token.replaceAll('~1', '/').replaceAll('~0', '~'));
 }
 
 export const json = define({

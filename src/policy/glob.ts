@@ -4,7 +4,8 @@ import { canonicalPath } from './path.ts';
 export type PathGlob = (path: string) => boolean;
 
 /** Whether one segment of a path falls under one segment of a glob; `**` stands for any number of segments. */
-type Segment = ((text: string) => boolean) | '**';
+type Segment = Matches | '**';
+type Matches = (text: string) => boolean;
 
 /** What is wrong with a glob, for the operator; undefined if nothing is. */
 export function globFault(glob: string): string | undefined {
@@ -35,7 +36,9 @@ export function compileGlob(glob: string): PathGlob {
     return path => path.startsWith(below) || path === parent;
   }
   const segments = glob.split('/').map(compileSegment);
-  return path => matchesSegments(segments, path.split('/'));
+  return segments.every(segment => segment !== '**')
+    ? path => matchesInTurn(segments, path)
+    : path => matchesSegments(segments, path.split('/'));
 }
 
 function compileSegment(segment: string): Segment {
@@ -44,6 +47,19 @@ function compileSegment(segment: string): Segment {
   if (!segment.includes('*')) return text => text === segment;
   const pieces = segment.split('*');
   return text => matchesPieces(pieces, text);
+}
+
+/** As many segments as the glob has, one after another. */
+function matchesInTurn(glob: readonly Matches[], path: string): boolean {
+  let at = 0;
+  for (let i = 0; i < glob.length; i++) {
+    const slash = path.indexOf('/', at);
+    const isLast = slash < 0;
+    if (isLast !== (i === glob.length - 1)) return false;
+    if (glob[i]?.(path.slice(at, isLast ? undefined : slash)) !== true) return false;
+    at = slash + 1;
+  }
+  return true;
 }
 
 /** Goes back to the last `**` only: whatever an earlier one could take, the last one can take as well. */

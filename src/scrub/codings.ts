@@ -90,8 +90,14 @@ function isZlib(start: Buffer): boolean {
   return (method & 15) === 8 && ((method << 8) | flags) % 31 === 0;
 }
 
+/** More than any real text yields, from a size on that a bomb needs to hurt: a body is a bomb past both. */
+const BOMB_RATIO = 250;
+const BOMB_BYTES = 32 * 1024 * 1024;
+
 class DecodeStage implements Sink {
   onDrain: (() => void) | null = null;
+  #bytesIn = 0;
+  #bytesOut = 0;
   readonly #coding: Coding;
   readonly #next: Sink;
   #decoder: Transform | undefined;
@@ -107,6 +113,7 @@ class DecodeStage implements Sink {
 
   write(chunk: Buffer): boolean {
     if (this.#over || chunk.length === 0) return true;
+    this.#bytesIn += chunk.length;
     if (this.#decoder) return this.#decoder.write(chunk);
     const start = this.#start.length === 0 ? chunk : Buffer.concat([this.#start, chunk]);
     if (start.length < 2) {
@@ -136,7 +143,13 @@ class DecodeStage implements Sink {
     const decoder = create(this.#coding, start);
     const next = this.#next;
     decoder.on('data', (chunk: Buffer) => {
-      if (!this.#over && !next.write(chunk)) decoder.pause();
+      if (this.#over) return;
+      this.#bytesOut += chunk.length;
+      if (this.#bytesOut > BOMB_BYTES && this.#bytesOut > BOMB_RATIO * this.#bytesIn) {
+        this.abort(new Error(`the ${this.#coding} body is a decompression bomb`));
+      } else if (!next.write(chunk)) {
+        decoder.pause();
+      }
     });
     decoder.on('drain', () => this.onDrain?.());
     decoder.on('end', () => this.#finish());

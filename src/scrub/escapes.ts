@@ -50,6 +50,11 @@ const NAMED = new Map(
   NAMES.split(' ').map(word => [nameKey(word.slice(0, -1)), word.charCodeAt(word.length - 1)]),
 );
 NAMED.set(nameKey('NewLine'), 10).set(nameKey('Tab'), 9);
+/** What a name may start with: all but its last letters. */
+const NAME_STARTS = new Set<number>();
+for (const key of NAMED.keys())
+  for (let start = key; start > 0; start = Math.trunc(start / 64)) NAME_STARTS.add(start);
+NAME_STARTS.add(0);
 
 /** Up to eight letters as one number. */
 function nameKey(name: string): number {
@@ -150,7 +155,7 @@ function reference(text: Buffer, at: number, to: number): number {
 function named(text: Buffer, at: number, to: number): number {
   let key = 0;
   for (let i = at + 1; i < at + 9; i++) {
-    if (i >= to) return INCOMPLETE;
+    if (i >= to) return NAME_STARTS.has(key) ? INCOMPLETE : 0;
     const c = text[i] as number;
     if (c === SEMICOLON) return asEscape(NAMED.get(key) ?? NO_CODE, i + 1 - at, 0);
     const letter = c | 0x20;

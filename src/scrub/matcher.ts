@@ -1,17 +1,12 @@
-import { type Edge, SEXTET, type Spelling } from './spelling.ts';
+import { sharedValue, type Spelling } from './spelling.ts';
 
-/** Where a spelling stands in a text: text[start, end). Edges hold the value of the shared character, or -1. */
-export interface Match {
+/** Where a spelling may stand in a text: from `at` on, or from `start` if it shares a character of this value there. */
+export interface Hit {
   start: number;
-  end: number;
+  at: number;
   readonly spelling: Spelling;
+  /** -1: none. */
   readonly lead: number;
-  readonly trail: number;
-  /** The characters as they stand there, for an encoding that can be written in two ways. */
-  readonly sample: string;
-  /** Whether `before` and `after` of the spelling are still to be seen, in a source of the text it was found in. */
-  lacksBefore: boolean;
-  lacksAfter: boolean;
 }
 
 const BLOCK = 3;
@@ -29,8 +24,6 @@ const hashPair = (a: number, b: number): number => ((a << 5) ^ b) & PAIR_MASK;
 export class Matcher {
   /** Bytes of the longest spelling, edges included. */
   readonly longest: number = 0;
-  /** Bytes of a spelling, at most, that may have been taken for a part of the escape before it. */
-  readonly longestBefore: number = 0;
   /** Byte → 1 if a spelling, or a character that it shares, may be written with it. */
   readonly alphabet = new Uint8Array(256);
   /** Bytes of the shortest one, as far as windows go. */
@@ -51,7 +44,6 @@ export class Matcher {
     this.#group = new Uint16Array(HASH_MASK + 1);
     for (const spelling of spellings) {
       this.longest = Math.max(this.longest, spelling.bytes.length + 2);
-      this.longestBefore = Math.max(this.longestBefore, spelling.before.length);
       this.#add(spelling);
     }
   }
@@ -85,8 +77,13 @@ export class Matcher {
     if (!group.includes(spelling)) group.push(spelling);
   }
 
-  /** Adds every match in text[from, to) to `found`, by the place where its window ends. */
-  search(text: Buffer, from: number, to: number, found: Match[]): void {
+  /** The spellings that may start with this byte, a character that they share left out. */
+  startingWith(byte: number): readonly Spelling[] {
+    return this.#byFirst[byte] as Spelling[];
+  }
+
+  /** Adds every hit in text[from, to) to `found`, by the place where its window ends. */
+  search(text: Buffer, from: number, to: number, found: Hit[]): void {
     const shift = this.#shift;
     const before = this.shortest - 1;
     let i = from + before;
@@ -103,18 +100,14 @@ export class Matcher {
     }
   }
 
-  #verify(h: number, text: Buffer, from: number, at: number, to: number, found: Match[]): void {
+  #verify(h: number, text: Buffer, from: number, at: number, to: number, found: Hit[]): void {
     for (const spelling of this.#groups[this.#group[h] as number] as Spelling[]) {
       const { length } = spelling.bytes;
-      if (at + length <= to && agrees(spelling, text, at, length))
-        found.push(matched(spelling, text, from, at, to));
+      if (at + length <= to && agrees(spelling, text, at, length)) found.push(hit(spelling, text, from, at));
     }
   }
 
-  /**
-   * Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early, and
-   * before `from` where the start of a spelling may have been taken for a part of an escape.
-   */
+  /** Where in text[from, to) a spelling may start that goes on after `to`; `to` if none. May be a little too early. */
   unfinished(text: Buffer, from: number, to: number): number {
     for (let at = Math.max(from, to - this.longest); at < to; at++) {
       const first = text[at] as number;
@@ -131,10 +124,10 @@ export class Matcher {
       const { length } = spelling.bytes;
       const rest = to - at;
       // A spelling that is complete but for what may follow it is unfinished, too.
-      if (rest > length || (rest === length && !spelling.trail && spelling.after.length === 0)) continue;
+      if (rest > length || (rest === length && !spelling.trail)) continue;
       if (!agrees(spelling, text, at, rest)) continue;
       const hasLead = at > from && sharedValue(spelling.lead, text[at - 1] as number) >= 0;
-      start = Math.min(start, hasLead ? at - 1 : at - spelling.before.length);
+      start = Math.min(start, hasLead ? at - 1 : at);
     }
     return start;
   }
@@ -145,30 +138,20 @@ function agrees({ bytes, fold }: Spelling, text: Buffer, at: number, length: num
   return true;
 }
 
-function matched(spelling: Spelling, text: Buffer, from: number, at: number, to: number): Match {
-  const end = at + spelling.bytes.length;
+function hit(spelling: Spelling, text: Buffer, from: number, at: number): Hit {
   const lead = at > from ? sharedValue(spelling.lead, text[at - 1] as number) : -1;
-  const trail = end < to ? sharedValue(spelling.trail, text[end] as number) : -1;
-  return {
-    start: lead < 0 ? at : at - 1,
-    end: trail < 0 ? end : end + 1,
-    spelling,
-    lead,
-    trail,
-    sample: text.toString('latin1', at, end),
-    lacksBefore: spelling.before.length > 0,
-    lacksAfter: spelling.after.length > 0,
-  };
+  return { start: lead < 0 ? at : at - 1, at, spelling, lead };
 }
 
-/** The value of a base64 character that holds bits of the secret as `edge` says; -1 if it does not. */
-function sharedValue(edge: Edge | undefined, c: number): number {
-  const value = SEXTET[c] as number;
-  return edge && value >= 0 && (value & edge.mask) === edge.value ? value : -1;
-}
+/** Fold → by folded byte, the bytes that are folded to it. */
+const UNFOLDED = new Map<Uint8Array, number[][]>();
 
 function unfolded(fold: Uint8Array, byte: number): number[] {
-  const found: number[] = [];
-  for (let c = 0; c < 256; c++) if (fold[c] === byte) found.push(c);
-  return found;
+  let inverse = UNFOLDED.get(fold);
+  if (!inverse) {
+    inverse = Array.from({ length: 256 }, () => []);
+    for (let c = 0; c < 256; c++) inverse[fold[c] as number]?.push(c);
+    UNFOLDED.set(fold, inverse);
+  }
+  return inverse[byte] as number[];
 }

@@ -1,16 +1,26 @@
 import type { Secret } from '../secret.ts';
 import { IF_INTRODUCING, INTRODUCES, LONGEST_ESCAPE, NOTHING, WRITES_ESCAPES } from './escapes.ts';
+import { type Hit, Matcher } from './matcher.ts';
+import { decodedBytes, misread, swallowedHead } from './misread.ts';
+import { Reader, ROUNDS, UNDECIDED } from './reader.ts';
 import { Seeker } from './seeker.ts';
-import { type Match, Matcher } from './matcher.ts';
-import { misread, type Spelling, spellings } from './spelling.ts';
+import { type Spelling, spellings } from './spelling.ts';
 import { View } from './view.ts';
 
-/** Rounds of decoding: an escape may be written in escapes. */
-const ROUNDS = 2;
 /** Text is searched in stretches of so many bytes, which bounds the views. */
 export const STRETCH = 64 * 1024;
 
-const found: Match[] = [];
+/** Where a spelling stands in a text: text[start, end). */
+export interface Match {
+  readonly start: number;
+  readonly end: number;
+  readonly spelling: Spelling;
+  /** Values of the characters that it shares with what stands before and after it, or -1. */
+  readonly lead: number;
+  readonly trail: number;
+  /** The characters as they stand there, for an encoding that can be written in two ways. */
+  readonly sample: string;
+}
 
 /** What a search gave; overwritten by the next one. */
 export interface Finding {
@@ -21,24 +31,33 @@ export interface Finding {
   /** Where the next search must start, so that it reads the escapes as this one did; ≤ hold. */
   base: number;
 }
+
+const hits: Hit[] = [];
+const found: Match[] = [];
 const finding: Finding = { matches: found, hold: 0, base: 0 };
 
-/** Every spelling of a set of secrets, compiled. */
+/**
+ * Every spelling of a set of secrets, compiled. A text is searched as it is, decoded once, and decoded twice. Decoding
+ * goes from left to right, so what stands before a secret may be taken for the start of an escape that goes on in it:
+ * inside of each escape, too, it is tried whether a spelling starts there. What is found is read once more by itself,
+ * so that a match depends on nothing before it.
+ */
 export class Patterns {
   readonly empty: boolean;
   readonly #plain: Matcher;
   readonly #inView: Matcher;
-  /** Whether a view is also searched for spellings that the text itself is not searched for. */
-  readonly #viewDiffers: boolean;
   /** An escape further away than so many bytes cannot be part of the same match. */
   readonly #reach: number;
-  // Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to, where seeker n says.
   /** Byte → what an escape for it is worth. */
   readonly #worth: Uint8Array;
+  /** Byte → 1 if the text of a spelling may start with it, escaped or not. */
+  readonly #starts: Uint8Array;
+  // Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to, where seeker n says.
   readonly #seekers: readonly Seeker[];
   readonly #views: readonly View[];
   /** Whether view n shows its source up to where that ends for now. */
   readonly #open: boolean[] = Array.from({ length: ROUNDS }, () => false);
+  readonly #readers: readonly Reader[];
 
   /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
   constructor(secrets: readonly Secret[]) {
@@ -46,15 +65,20 @@ export class Patterns {
     const inView = unique(plain.flatMap(misread));
     this.empty = plain.length === 0;
     this.#plain = new Matcher(plain);
-    this.#viewDiffers = inView.length !== plain.length;
-    this.#inView = this.#viewDiffers ? new Matcher(inView) : this.#plain;
-    this.#reach = this.#inView.longest + LONGEST_ESCAPE;
-    const { alphabet } = this.#inView;
-    this.#worth = alphabet.map((used, c) =>
-      used || INTRODUCES[c] !== 1 ? used | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
+    this.#inView = inView.some(s => s.bytes.length < s.literal.length) ? new Matcher(inView) : this.#plain;
+    this.#reach = this.#plain.longest + LONGEST_ESCAPE;
+    const used = Uint8Array.from(this.#plain.alphabet);
+    for (const spelling of plain) for (const c of decodedBytes(spelling)) used[c] = 1;
+    this.#worth = used.map((isUsed, c) =>
+      isUsed || INTRODUCES[c] !== 1 ? isUsed | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
     );
-    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, this.#inView.shortest));
+    this.#starts = INTRODUCES.map((introduces, c) =>
+      this.#plain.startingWith(c).length > 0 ? 1 : introduces,
+    );
+    const shortestRest = Math.min(...inView.map(s => s.bytes.length - swallowedHead(s)));
+    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, Math.max(1, shortestRest)));
     this.#views = Array.from({ length: ROUNDS }, () => new View(this.#worth, this.#reach));
+    this.#readers = Array.from({ length: ROUNDS }, () => new Reader(this.#plain.longest));
   }
 
   /** The first secret in `bytes`, in any spelling. */
@@ -73,9 +97,14 @@ export class Patterns {
 
   /** Searches text[from, to); `final`: the text ends there. */
   search(text: Buffer, from: number, to: number, final: boolean): Finding {
-    found.length = 0;
-    finding.hold = Math.max(from, this.#level(0, text, from, to, final));
-    finding.base = final ? to : this.#tokenStart(0, finding.hold);
+    // Setting a length is slow, even if it stays the same.
+    if (found.length > 0) found.length = 0;
+    if (hits.length > 0) hits.length = 0;
+    finding.hold = finding.base = to;
+    const hold = Math.max(from, this.#level(0, text, from, to, final));
+    if (hits.length > 0) this.#settleHits(text, to, final);
+    finding.hold = Math.min(finding.hold, hold);
+    if (!final) finding.base = Math.min(finding.base, this.#tokenStart(0, finding.hold));
     if (found.length > 1) found.sort((a, b) => a.start - b.start || b.end - a.end);
     return finding;
   }
@@ -83,12 +112,8 @@ export class Patterns {
   #level(level: number, text: Buffer, from: number, to: number, final: boolean): number {
     const matcher = level === 0 ? this.#plain : this.#inView;
     const source = this.#views[level - 1];
-    matcher.search(text, from, to, found);
-    let hold = to;
-    if (!final) {
-      hold = matcher.unfinished(text, from, to);
-      if (level === 0 && this.#viewDiffers) hold = Math.min(hold, this.#inView.unfinished(text, from, to));
-    }
+    matcher.search(text, from, to, hits);
+    const hold = final ? to : matcher.unfinished(text, from, to);
     if (level === ROUNDS) return hold;
     this.#open[level] = false;
     return source?.introduces === false ? hold : Math.min(hold, this.#decoded(level, text, from, to, final));
@@ -100,21 +125,76 @@ export class Patterns {
     const seeker = (this.#seekers[level] as Seeker).over(text, from, to, final, level === 0);
     let hold = to;
     let decoded = from;
-    for (let p = seeker.next(from); p < to; p = seeker.next(view.end)) {
-      view.show(text, this.#runStart(text, p, Math.max(decoded, seeker.clean, p - this.#reach)), to, final);
+    let p = seeker.next(from);
+    if (p < to) (this.#readers[level] as Reader).over(text, to, final);
+    for (; p < to; p = seeker.next(view.end)) {
+      const start = this.#runStart(text, p, Math.max(decoded, seeker.clean, p - this.#reach));
+      if (start === seeker.clean) this.#inside(level, text, seeker.skipped, start);
+      view.show(text, start, to, final);
       const isOpen = !final && (view.unfinished || view.end === to);
       this.#open[level] = isOpen;
       decoded = view.lastEscapeEnd;
+      for (let k = view.escapes; k > 0; k--)
+        this.#inside(level, text, view.escapeStart(k), view.escapeEnd(k));
       if (!isOpen && view.length < this.#inView.shortest) continue;
-      const first = found.length;
+      const first = hits.length;
       const held = this.#level(level + 1, view.bytes, 0, view.length, !isOpen);
-      if (found.length > first) mapBack(view, text, first, level === 0);
+      for (let i = first; i < hits.length; i++) {
+        const hit = hits[i] as Hit;
+        hit.start = view.sourceStart(hit.start);
+        hit.at = view.sourceStart(hit.at);
+      }
       if (isOpen) hold = view.sourceStart(held);
       if (view.unfinished) break;
     }
-    // What is unfinished may have begun in the escape before it.
-    const follows = !final && (hold < to || Math.max(decoded, seeker.clean) === to);
-    return follows ? hold - this.#inView.longestBefore : hold;
+    return hold;
+  }
+
+  /** Finds spellings that start inside of the escape text[start, end) of a level. */
+  #inside(level: number, text: Buffer, start: number, end: number): void {
+    const reader = this.#readers[level] as Reader;
+    for (let p = start + 1; p < end; p++) {
+      const c = text[p] as number;
+      if (this.#starts[c] === 0) continue;
+      // A view of the text has one round behind it already.
+      for (let rounds = INTRODUCES[c] === 1 ? ROUNDS - level : 0; rounds >= 0; rounds--) {
+        const first = reader.unit(p, rounds);
+        if (first === UNDECIDED) this.#holdAt(this.#inText(level, p), this.#inText(level, start));
+        if (first <= 0) continue;
+        const starting = this.#plain.startingWith(reader.bytes[0] as number);
+        if (starting.length === 0) continue;
+        for (const spelling of starting) {
+          const at = this.#inText(level, p);
+          this.#settle(spelling, at, at, -1, this.#inText(level, start));
+        }
+      }
+    }
+  }
+
+  #settleHits(text: Buffer, to: number, final: boolean): void {
+    (this.#readers[0] as Reader).over(text, to, final);
+    for (const { spelling, at, start, lead } of hits) this.#settle(spelling, at, start, lead, start);
+  }
+
+  /** Adds the match of a spelling, if it stands at `at`; `base`: where to start again if that is not clear yet. */
+  #settle(spelling: Spelling, at: number, start: number, lead: number, base: number): void {
+    const reader = this.#readers[0] as Reader;
+    const end = reader.read(spelling, at);
+    if (end === UNDECIDED) this.#holdAt(start, base);
+    if (end > 0)
+      found.push({ start, end, spelling, lead, trail: reader.trail, sample: reader.sample(spelling) });
+  }
+
+  #holdAt(at: number, base: number): void {
+    finding.hold = Math.min(finding.hold, at);
+    finding.base = Math.min(finding.base, base);
+  }
+
+  /** Where the source of what stands at `p` of a level starts in the text. */
+  #inText(level: number, p: number): number {
+    let at = p;
+    for (let n = level - 1; n >= 0; n--) at = (this.#views[n] as View).sourceStart(at);
+    return at;
   }
 
   /** Where the bytes before `p` start that may be part of a match. */
@@ -132,50 +212,10 @@ export class Patterns {
   }
 }
 
-/**
- * Turns the matches found in a view into matches of its source. Drops those that stand there literally, for they are
- * found there as well, and those of which a part is nowhere to be seen.
- */
-function mapBack(view: View, source: Buffer, first: number, isText: boolean): void {
-  let kept = first;
-  for (let i = first; i < found.length; i++) {
-    const match = found[i] as Match;
-    const { before, after } = match.spelling;
-    let start = view.sourceStart(match.start);
-    let end = view.sourceEnd(match.end);
-    let isNew = end - start > match.end - match.start;
-    if (match.lacksBefore && stands(before, source, start - before.length)) {
-      start -= before.length;
-      match.lacksBefore = false;
-      isNew = true;
-    }
-    if (match.lacksAfter && stands(after, source, end)) {
-      end += after.length;
-      match.lacksAfter = false;
-      isNew = true;
-    }
-    if (!isNew || (isText && (match.lacksBefore || match.lacksAfter))) continue;
-    match.start = start;
-    match.end = end;
-    found[kept++] = match;
-  }
-  found.length = kept;
-}
-
-function stands(part: Buffer, text: Buffer, at: number): boolean {
-  return at >= 0 && at + part.length <= text.length && part.compare(text, at, at + part.length) === 0;
-}
-
 function unique(spellings: readonly Spelling[]): Spelling[] {
   const byBytes = new Map<string, Spelling>();
   for (const s of spellings) {
-    const id = [
-      s.encoding,
-      s.shift,
-      s.before.toString('hex'),
-      s.bytes.toString('hex'),
-      s.after.toString('hex'),
-    ].join(' ');
+    const id = [s.encoding, s.shift, s.literal.toString('hex'), s.bytes.toString('hex')].join(' ');
     if (!byBytes.has(id)) byBytes.set(id, s);
   }
   return [...byBytes.values()];

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import type { Match } from './matcher.ts';
+import type { Match } from './patterns.ts';
 
 /** What fills up a replacement that must be longer, by encoding. */
 const FILL = { plain: '*', base64: 'A', hex: '0', utf16le: '*\0', utf16be: '\0*' } as const;

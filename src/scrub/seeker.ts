@@ -22,6 +22,8 @@ const WORTH_JUMPING = 64;
 export class Seeker {
   /** Where the last escape, or other byte, that does not matter ends: nothing to be found reaches across. */
   clean = 0;
+  /** Where that escape starts; `clean` itself if it is none. */
+  skipped = 0;
   /** Byte → what an escape for it is worth. */
   readonly #worth: Uint8Array;
   #text: Buffer = Buffer.alloc(0);
@@ -34,7 +36,7 @@ export class Seeker {
   #backslash = -1;
   #ampersand = -1;
 
-  /** Bytes of the shortest thing to be found. */
+  /** Bytes of the shortest thing to be found, behind an escape that may have swallowed its start. */
   readonly #shortest: number;
 
   constructor(worth: Uint8Array, shortest: number) {
@@ -48,7 +50,7 @@ export class Seeker {
     this.#text = isLong && to < text.length ? text.subarray(0, to) : text;
     this.#to = to;
     this.#final = final;
-    this.clean = from;
+    this.clean = this.skipped = from;
     this.#denseUntil = isLong ? from : to;
     this.#percent = this.#backslash = this.#ampersand = -1;
     return this;
@@ -64,7 +66,7 @@ export class Seeker {
       if (p >= inRun) {
         const run = this.#run(Math.max(this.clean, p - this.#shortest + 1));
         if (run >= to) return to;
-        if (run > p) p = this.clean = run;
+        if (run > p) p = this.clean = this.skipped = run;
         inRun = run + this.#shortest;
       }
       p = p < this.#denseUntil ? this.#skim(p) : this.#jump(p);
@@ -74,6 +76,7 @@ export class Seeker {
       if (escape > 0) {
         const after = p + lengthOf(escape);
         if (matters(escape, this.#worth, text, after, to)) return p;
+        this.skipped = p;
         p = after;
         this.clean = p;
         if (this.#denseUntil < to) this.#denseUntil = p + NEAR;
@@ -130,7 +133,10 @@ export class Seeker {
       if (denseUntil <= last) denseUntil = p + NEAR;
     }
     this.#denseUntil = denseUntil;
-    this.clean = clean;
+    if (clean > this.clean) {
+      this.clean = clean;
+      this.skipped = clean - 2;
+    }
     return p > denseUntil ? this.#jump(p) : p;
   }
 

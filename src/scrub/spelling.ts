@@ -1,6 +1,5 @@
 import { Buffer } from 'node:buffer';
 import type { Secret } from '../secret.ts';
-import { escapeAt, lengthOf, LONGEST_ESCAPE, writeDecoded } from './escapes.ts';
 
 /** Fewer bytes would be found where no secret stands. */
 export const MIN_SECRET_BYTES = 8;
@@ -16,7 +15,9 @@ export interface Spelling {
   readonly encoding: Encoding;
   /** Bytes of the secret. */
   readonly secretLength: number;
-  /** What to look for, folded. */
+  /** The whole of it, folded, if no byte is escaped. */
+  readonly literal: Buffer;
+  /** What to look for, folded: `literal`, or what is left of it in a view that takes a part of it for escapes. */
   readonly bytes: Buffer;
   /** Byte of a text → byte to compare: makes hex blind to case, and base64 to its alphabet. */
   readonly fold: Uint8Array;
@@ -24,9 +25,6 @@ export interface Spelling {
   readonly shift: number;
   readonly lead: Edge | undefined;
   readonly trail: Edge | undefined;
-  /** In a view: what stands literally before and after it in the source, taken there for a part of an escape. */
-  readonly before: Buffer;
-  readonly after: Buffer;
 }
 
 /** A base64 character of which only some bits belong to the secret: `value & mask`. */
@@ -35,13 +33,12 @@ export interface Edge {
   readonly value: number;
 }
 
-const NOTHING = Buffer.alloc(0);
 const SAME = Uint8Array.from({ length: 256 }, (_, c) => c);
 const HEX = Uint8Array.from(SAME, c => (c >= 0x41 && c <= 0x46 ? c + 32 : c));
 const EITHER_BASE64 = Uint8Array.from(SAME, c => (c === 0x2d ? 0x2b : c === 0x5f ? 0x2f : c));
 
 /** Byte → value of the base64 or base64url character; -1: none. */
-export const SEXTET = new Int8Array(256).fill(-1);
+const SEXTET = new Int8Array(256).fill(-1);
 for (let value = 0; value < 64; value++) SEXTET[BASE64.charCodeAt(value)] = value;
 SEXTET[0x2d] = 62;
 SEXTET[0x5f] = 63;
@@ -74,8 +71,6 @@ function spell(name: string, text: string): Spelling[] {
     shift: 0,
     lead: undefined,
     trail: undefined,
-    before: NOTHING,
-    after: NOTHING,
   };
   const plain = new Map<string, Buffer>();
   const others = [
@@ -86,28 +81,27 @@ function spell(name: string, text: string): Spelling[] {
   for (const spelled of [text, ...others]) plain.set(spelled, Buffer.from(spelled));
   const latin1 = Buffer.from(text, 'latin1');
   if (latin1.length !== bytes.length && latin1.toString('latin1') === text) plain.set('latin1', latin1);
-  return [
-    ...[...plain.values()].map((spelled): Spelling => ({ ...base, encoding: 'plain', bytes: spelled })),
-    ...[0, 1, 2].map(
-      (shift): Spelling => ({
-        ...base,
-        encoding: 'base64',
-        fold: EITHER_BASE64,
-        shift,
-        ...base64(bytes, shift),
-      }),
-    ),
-    { ...base, encoding: 'hex', fold: HEX, bytes: Buffer.from(bytes.toString('hex')) },
-    { ...base, encoding: 'utf16le', bytes: wide },
-    { ...base, encoding: 'utf16be', bytes: Buffer.from(wide).swap16() },
+  const found: Omit<Spelling, 'bytes'>[] = [
+    ...[...plain.values()].map(literal => ({ ...base, encoding: 'plain' as const, literal })),
+    ...[0, 1, 2].map(shift => ({
+      ...base,
+      encoding: 'base64' as const,
+      fold: EITHER_BASE64,
+      shift,
+      ...base64(bytes, shift),
+    })),
+    { ...base, encoding: 'hex', fold: HEX, literal: Buffer.from(bytes.toString('hex')) },
+    { ...base, encoding: 'utf16le', literal: wide },
+    { ...base, encoding: 'utf16be', literal: Buffer.from(wide).swap16() },
   ];
+  return found.map(spelling => ({ ...spelling, bytes: spelling.literal }));
 }
 
 /** The characters that hold nothing but bits of the secret, and those that it shares. */
 function base64(
   secret: Buffer,
   shift: number,
-): { bytes: Buffer; lead: Edge | undefined; trail: Edge | undefined } {
+): { literal: Buffer; lead: Edge | undefined; trail: Edge | undefined } {
   const text = Buffer.concat([Buffer.alloc(shift), secret])
     .toString('base64')
     .replace(/=+$/, '');
@@ -117,7 +111,7 @@ function base64(
   const end = trailBits === 0 ? text.length : text.length - 1;
   const value = (at: number): number => BASE64.indexOf(text[at] as string);
   return {
-    bytes: Buffer.from(text.slice(start, end)),
+    literal: Buffer.from(text.slice(start, end)),
     lead:
       leadBits === 0
         ? undefined
@@ -126,101 +120,8 @@ function base64(
   };
 }
 
-/** Introducers of the escapes that one round of decoding reads: those of one syntax, or all. */
-const SYNTAXES = ['%', '\\', '&', '%\\&'];
-/** What two rounds or less may do to a secret that itself looks like escapes. */
-const ROUNDS = [
-  [],
-  ...SYNTAXES.map(one => [one]),
-  ...SYNTAXES.flatMap(one => SYNTAXES.map(two => [one, two])),
-];
-/** What a decoder may take for the start of an escape that goes on in the secret, or the other way round. */
-const STRAY_BEFORE = [
-  '',
-  '%',
-  '%0',
-  '\\',
-  '\\x',
-  '\\x0',
-  '\\u',
-  '\\u0',
-  '\\u00',
-  '\\u000',
-  '&',
-  '&#',
-  '&#x',
-  '&#1',
-  '&#x1',
-];
-const STRAY_AFTER = ['n', '0', '00', '000', '0000', 'u0000', 'x00', ';', '0;', 'lt;', '#1;', '\\'];
-const MIN_PART_BYTES = 4;
-
-/** As `spelling` looks in a view in which a part of it was itself taken for escapes, or for a part of one. */
-export function misread(spelling: Spelling): Spelling[] {
-  if (spelling.encoding !== 'plain') return [spelling];
-  const literal = spelling.bytes;
-  const seen = new Set<string>();
-  const found: Spelling[] = [];
-  for (const rounds of ROUNDS) {
-    const bytes = decoded(literal, rounds);
-    if (seen.has(bytes.toString('latin1'))) continue;
-    seen.add(bytes.toString('latin1'));
-    // What was taken away must stand there literally, so only where nothing was decoded.
-    const heads = swallowedHeads(literal).filter(n => literal.subarray(0, n).equals(bytes.subarray(0, n)));
-    const tails = swallowedTails(literal).filter(
-      n => n === 0 || literal.subarray(-n).equals(bytes.subarray(-n)),
-    );
-    for (const head of heads) {
-      for (const tail of tails) {
-        if (bytes.length - head - tail < MIN_PART_BYTES) continue;
-        const part = bytes.subarray(head, bytes.length - tail);
-        const [before, after] = [literal.subarray(0, head), literal.subarray(literal.length - tail)];
-        found.push({ ...spelling, bytes: part, before, after });
-      }
-    }
-  }
-  return found;
-}
-
-/** How many bytes at the start of a secret an escape may take that starts before it. */
-function swallowedHeads(secret: Buffer): number[] {
-  const lengths = STRAY_BEFORE.map(stray => {
-    const text = Buffer.concat([Buffer.from(stray), secret]);
-    return Math.max(0, lengthOf(Math.max(0, escapeAt(text, 0, text.length))) - stray.length);
-  });
-  return [...new Set([0, ...lengths])];
-}
-
-/** How many bytes at the end of a secret may be taken for the start of an escape that goes on after it. */
-function swallowedTails(secret: Buffer): number[] {
-  const lengths = new Set([0]);
-  for (const stray of STRAY_AFTER) {
-    const text = Buffer.concat([secret, Buffer.from(stray)]);
-    for (let at = Math.max(0, secret.length - LONGEST_ESCAPE); at < secret.length; at++) {
-      const escape = Math.max(0, escapeAt(text, at, text.length));
-      if (at + lengthOf(escape) > secret.length) lengths.add(secret.length - at);
-    }
-  }
-  return [...lengths];
-}
-
-/** `bytes` after rounds of decoding, each of which reads the escapes with these introducers. */
-function decoded(bytes: Buffer, rounds: readonly string[]): Buffer {
-  return rounds.reduce(decodedOnce, bytes);
-}
-
-function decodedOnce(bytes: Buffer, introducers: string): Buffer {
-  const out = Buffer.alloc(bytes.length);
-  let length = 0;
-  for (let at = 0; at < bytes.length; ) {
-    const isIntroducer = introducers.includes(String.fromCharCode(bytes[at] as number));
-    const escape = isIntroducer ? escapeAt(bytes, at, bytes.length) : 0;
-    if (escape > 0) {
-      length += writeDecoded(escape, out, length);
-      at += lengthOf(escape);
-    } else {
-      out[length++] = bytes[at++] as number;
-    }
-  }
-  return out.subarray(0, length);
+/** The value of a base64 character that holds bits of the secret as `edge` says; -1 if it does not. */
+export function sharedValue(edge: Edge | undefined, c: number): number {
+  const value = SEXTET[c] as number;
+  return edge && value >= 0 && (value & edge.mask) === edge.value ? value : -1;
 }

@@ -137,7 +137,7 @@ export class View {
   sourceStart(v: number): number {
     const k = this.#markBefore(v);
     return this.#isEscape(k + 1, v)
-      ? this.#escapeStart(k + 1)
+      ? this.escapeStart(k + 1)
       : (this.#sources[k] as number) + v - (this.#ends[k] as number);
   }
 
@@ -153,7 +153,7 @@ export class View {
   /** The view index of the byte whose source holds position `p`. */
   indexOf(p: number): number {
     const k = lastUpTo(this.#sources, this.#marks, p);
-    const inEscape = k + 1 < this.#marks && p >= this.#escapeStart(k + 1);
+    const inEscape = k + 1 < this.#marks && p >= this.escapeStart(k + 1);
     if (inEscape) return (this.#ends[k + 1] as number) - (this.#widths[k + 1] as number);
     return (this.#ends[k] as number) + p - (this.#sources[k] as number);
   }
@@ -167,9 +167,19 @@ export class View {
     return k < this.#marks && v >= (this.#ends[k] as number) - (this.#widths[k] as number);
   }
 
-  #escapeStart(k: number): number {
+  /** How many escapes are decoded. */
+  get escapes(): number {
+    return this.#marks - 1;
+  }
+
+  /** Where escape k starts in the source, and where it ends; k from 1 on. */
+  escapeStart(k: number): number {
     const plain = (this.#ends[k] as number) - (this.#widths[k] as number) - (this.#ends[k - 1] as number);
     return (this.#sources[k - 1] as number) + plain;
+  }
+
+  escapeEnd(k: number): number {
+    return this.#sources[k] as number;
   }
 
   #reserve(length: number): void {

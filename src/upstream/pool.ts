@@ -34,8 +34,12 @@ export interface UpstreamOptions {
 }
 
 const SWEEP_MS = 500;
-/** By what the client speaks, so that the way is the same on both legs where it can be. */
-const ALPN = { http1: ['http/1.1', 'h2'], http2: ['h2', 'http/1.1'] } as const;
+/**
+ * Protocols to offer: first what the client speaks, so that both legs are the same where that can be; a WebSocket
+ * needs HTTP/1.1 (RFC 6455, section 1.2).
+ */
+const ALPN = { http1: ['http/1.1', 'h2'], http2: ['h2', 'http/1.1'], websocket: ['http/1.1'] } as const;
+export type Wanted = keyof typeof ALPN;
 
 export type UpstreamConnection = ClientConnection | Http2ClientConnection;
 
@@ -65,12 +69,16 @@ export class Upstream {
   /**
    * The connection that was used last, or a new one. Rejects, or throws, with the Refusal that the sandbox is told.
    * A connection serves one `session` only: an upstream that answers one request twice cannot put the second answer
-   * before another sandbox. `isHttp2`: what the client speaks.
+   * before another sandbox. `wanted`: what the client speaks.
    */
-  acquire(origin: Origin, session = '', isHttp2 = false): UpstreamConnection | Promise<UpstreamConnection> {
-    const key = `${isHttp2 ? 'h2' : origin.scheme}|${origin.host}|${origin.port}|${session}`;
+  acquire(
+    origin: Origin,
+    session = '',
+    wanted: Wanted = 'http1',
+  ): UpstreamConnection | Promise<UpstreamConnection> {
+    const key = `${wanted}|${origin.scheme}|${origin.host}|${origin.port}|${session}`;
     const pool = this.#pools.get(key) ?? this.#addPool(key);
-    return pool.take() ?? this.#open(pool, origin, isHttp2);
+    return pool.take() ?? this.#open(pool, origin, wanted);
   }
 
   /** A connection for bytes that pass unread. */
@@ -104,7 +112,7 @@ export class Upstream {
     return pool;
   }
 
-  async #open(pool: Pool, origin: Origin, isHttp2: boolean): Promise<UpstreamConnection> {
+  async #open(pool: Pool, origin: Origin, wanted: Wanted): Promise<UpstreamConnection> {
     // Many requests share one connection, once it is there; so they wait for one that may turn out so.
     while (pool.opening) {
       await pool.opening; // oxlint-disable-line no-await-in-loop -- one after the other
@@ -112,14 +120,14 @@ export class Upstream {
       if (shared) return shared;
     }
     pool.reserve();
-    const dialled = this.#dialer.dial(origin, isHttp2 ? ALPN.http2 : ALPN.http1).then(
+    const dialled = this.#dialer.dial(origin, ALPN[wanted]).then(
       socket => pool.add(socket),
       (thrown: unknown) => {
         pool.giveBack();
         throw thrown;
       },
     );
-    if ((pool.isShared ?? isHttp2) && !pool.opening) pool.await(dialled);
+    if ((pool.isShared ?? wanted === 'http2') && !pool.opening) pool.await(dialled);
     return dialled;
   }
 }

@@ -20,6 +20,10 @@ export interface ClientHandlers {
   informational(head: ResponseHead): void;
   /** The final answer; its body flows once it is piped. */
   response(head: ResponseHead, body: Source): void;
+  /** The request asks for another protocol: the answer may be 101. */
+  readonly maySwitch?: boolean;
+  /** The answer is 101: the socket is the caller's now, paused; `early` are the first bytes of the other protocol. */
+  switched?(head: ResponseHead, socket: Socket, early: Buffer): void;
   /**
    * There will be no final answer; once there was one, a failure goes to its body's sink. `retryable`: the connection
    * closed before a byte of an answer.
@@ -158,12 +162,29 @@ export class ClientConnection implements WriterOwner, Valve {
       if (hasBareLf(this.#held)) throw fault('upstream_malformed', 'A line that ends with a bare LF');
       return false;
     }
-    const { head, keepAlive } = parseResponseHead(this.#held.subarray(0, length), this.#limits, this.#method);
+    const maySwitch = this.#handlers?.maySwitch === true;
+    const bytes = this.#held.subarray(0, length);
+    const { head, keepAlive } = parseResponseHead(bytes, this.#limits, this.#method, maySwitch);
     this.#held = length === this.#held.length ? NOTHING : this.#held.subarray(length);
     this.#keepAlive = keepAlive;
-    if (head.status < 200) this.#interim(head);
+    if (head.status === 101) this.#switch(head);
+    else if (head.status < 200) this.#interim(head);
     else this.#start(head);
     return true;
+  }
+
+  /** Gives the socket away; only its end is still told, so that whoever counts connections hears of it. */
+  #switch(head: ResponseHead): void {
+    const { socket } = this;
+    const handlers = this.#handlers;
+    const early = this.#held;
+    socket.pause();
+    socket.off('data', this.#onData);
+    socket.off('drain', this.#onDrain);
+    socket.off('end', this.#onEnd);
+    this.#held = NOTHING;
+    this.#release();
+    handlers?.switched?.(head, socket, early);
   }
 
   #interim(head: ResponseHead): void {

@@ -4,13 +4,15 @@ import type { Socket } from 'node:net';
 import { fieldLines } from '../fields.ts';
 import { CHUNKED, type RawHeaders, type RequestHead, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
 import type { IncomingBody } from './body.ts';
-import type { Answer, Exchange } from './message.ts';
+import type { Answer, Exchange, Switched } from './message.ts';
 import { began, ended, leaveNow } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
 /** What an exchange asks of its connection. */
 export interface ExchangeOwner {
   readonly socket: Socket;
+  /** Gives the socket up, paused, but for its errors and its end. Returns the bytes received behind the head. */
+  release(): Buffer;
   /** No other request is wanted on this connection; bytes behind a CONNECT, meant for its tunnel, are none. */
   readonly closing: boolean;
   /** The answer is complete. */
@@ -34,6 +36,7 @@ export class Http1Exchange implements Exchange, WriterOwner {
   closes = false;
   /** The answer is a 2xx to CONNECT: the tunnel begins behind its head (RFC 9110, section 9.3.6). */
   opensTunnel = false;
+  switched: Switched | null = null;
   readonly #owner: ExchangeOwner;
   #interimBytes = 0;
   #answer: MessageWriter | null = null;
@@ -77,6 +80,17 @@ export class Http1Exchange implements Exchange, WriterOwner {
     this.#interimBytes += text.length;
     leaveNow();
     this.#owner.socket.write(text, 'latin1');
+  }
+
+  switch(headers: RawHeaders): { socket: Socket; early: Buffer } {
+    const { socket } = this.#owner;
+    const early = this.#owner.release();
+    const text = `HTTP/1.1 101 Switching Protocols\r\n${fieldLines(headers)}\r\n`;
+    this.#interimBytes += text.length;
+    this.#end();
+    leaveNow();
+    socket.write(text, 'latin1');
+    return { socket, early };
   }
 
   respond(answer: Answer): Sink {

@@ -149,8 +149,13 @@ export interface Response {
   readonly keepAlive: boolean;
 }
 
-/** `bytes`: one complete head. `method`: of the request that it answers. */
-export function parseResponseHead(bytes: Buffer, limits: ClientLimits, method: string): Response {
+/** `bytes`: one complete head. `method`: of the request that it answers. `maySwitch`: that asked for another protocol. */
+export function parseResponseHead(
+  bytes: Buffer,
+  limits: ClientLimits,
+  method: string,
+  maySwitch = false,
+): Response {
   const side: Side = 'upstream_malformed';
   const text = bytes.toString('latin1', 0, bytes.length - 2);
   const lineEnd = text.indexOf('\r\n');
@@ -158,7 +163,8 @@ export function parseResponseHead(bytes: Buffer, limits: ClientLimits, method: s
   const { fields: headers, starts } = parseFields(bytes, text, lineEnd + 2, limits.headers, side);
   const framing = framingOf(headers, side);
   if (framing.chunked && minor === 0) throw fault(side, 'Transfer-Encoding in HTTP/1.0');
-  if (status < 200 && !(INTERIM.has(status) && minor === 1 && !framing.close)) {
+  const isKnown = INTERIM.has(status) || (status === 101 && maySwitch);
+  if (status < 200 && !(isKnown && minor === 1 && !framing.close)) {
     throw fault(side, 'An interim answer that some clients would take for the final one');
   }
   if ((status < 200 || status === 204) && (framing.chunked || (framing.contentLength ?? 0) > 0)) {

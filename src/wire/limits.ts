@@ -52,5 +52,8 @@ export const LINGER_BYTES = 4 * 1024 * 1024;
 
 /** Bytes of a body that wait for its reader before the socket is paused. */
 export const UNREAD_BYTES = 65_536;
-/** Bytes of a body chunk up to which it is copied behind its head, to leave in one write. */
-export const COALESCE_BYTES = 16_384;
+/**
+ * Bytes of a body chunk up to which it is copied to leave in one write with what stands around it. Less than a TLS
+ * record holds: copies of those cost more than a second write, and are garbage while a client does not read.
+ */
+export const COALESCE_BYTES = 12_288;

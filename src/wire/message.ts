@@ -1,5 +1,7 @@
+import type { Socket } from 'node:net';
 import type { Refusal } from '../errors.ts';
 import type { FieldSource, RawHeaders, RequestHead, Sink, Source } from '../types.ts';
+import type { WireLimits } from './limits.ts';
 
 export interface Answer {
   readonly status: number;
@@ -12,6 +14,15 @@ export interface Answer {
   readonly length: number | undefined;
   /** Closes the connection after the answer. */
   readonly close?: boolean;
+}
+
+/** A protocol that a connection was switched to. Times: performance.now(). */
+export interface Switched {
+  /** Enforces the time limits; called about twice a second. */
+  sweep(now: number, limits: WireLimits): void;
+  /** Ends in good order. */
+  drain(): void;
+  destroy(): void;
 }
 
 /** One request of a client and its answer, in whatever version of HTTP. */
@@ -42,6 +53,13 @@ export interface Exchange {
   respond(answer: Answer): Sink;
   /** Sends what is held. */
   flush(): void;
+  /**
+   * Answers with 101 and gives the connection to the protocol that `headers` name: its socket, paused, and the bytes
+   * that came too early. The caller sets `switched` next. HTTP/1.1 only.
+   */
+  switch(headers: RawHeaders): { socket: Socket; early: Buffer };
+  /** Answers for the connection from now on. */
+  switched: Switched | null;
 }
 
 /** The client's end of a connection, as its owner sees it. */

@@ -70,24 +70,30 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
 
   /** Gives the socket up, paused, for a tunnel. Returns the bytes received behind the CONNECT's head. */
   detach(): Buffer {
+    this.socket.off('error', this.#onError);
+    this.socket.off('close', this.#onClose);
+    this.#isDetached = true;
+    return this.release();
+  }
+
+  release(): Buffer {
     const { socket } = this;
     socket.pause();
     socket.off('data', this.#onData);
     socket.off('drain', this.#onDrain);
     socket.off('end', this.#onEnd);
-    socket.off('error', this.#onError);
-    socket.off('close', this.#onClose);
-    this.#isDetached = true;
     return this.#held;
   }
 
   /** Ends the connection behind the exchange under way; at once if there is none. */
   drain(): void {
     this.#draining = true;
+    this.#exchange?.switched?.drain();
     if (!this.#exchange && !this.#isDetached) this.#close();
   }
 
   destroy(): void {
+    this.#exchange?.switched?.destroy();
     if (!this.#isDetached) this.socket.destroy();
   }
 
@@ -96,6 +102,7 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
     if (this.#isDetached) return;
     const waited = now - this.#since;
     const x = this.#exchange;
+    if (x?.switched) return x.switched.sweep(now, this.#limits);
     if (this.#deaf) this.#sweepClosing(now, waited);
     else if (x) this.#sweepExchange(x, now);
     else if (this.#held.length === 0 && waited > this.#limits.idleMs) this.#close();

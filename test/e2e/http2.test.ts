@@ -1,9 +1,10 @@
 import http2 from 'node:http2';
+import type { TLSSocket } from 'node:tls';
 import { expect, onTestFinished, test } from 'vitest';
 import { canary } from '../support/canary.ts';
 import { ask, type H2Upstream, openH2, startH2 } from '../support/h2.ts';
 import { request } from '../support/raw-client.ts';
-import { type HttpUpstream, startHttp } from '../support/upstream.ts';
+import { type HttpUpstream, startHttp, startRaw } from '../support/upstream.ts';
 import { closing, expectClean, type Sandbox, sandbox } from './scene.ts';
 
 const HOST = 'api.corp.test';
@@ -189,4 +190,16 @@ test('HTTP/1.1 to HTTP/1.1', async () => {
   expectClean(bytes, box.secret);
   expect(box.upstream.requests[0]?.headers.authorization).toBe(`Bearer ${box.secret}`);
   await expectAudited(box);
+});
+
+test('a WebSocket goes over HTTP/1.1, though the upstream prefers HTTP/2', async () => {
+  const raw = closing(await startRaw({ hosts: [HOST], tls: { ALPNProtocols: ['h2', 'http/1.1'] } }));
+  const box = await sandbox({ rules: [{ name: 'api', hosts: [HOST] }], upstreams: { [HOST]: raw } });
+  const head = `GET /ws HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==`;
+  const asked = request(box.session.proxy, box.gate.ca, HOST, head);
+  const peer = await raw.next();
+  expect((peer.socket as TLSSocket).alpnProtocol).toBe('http/1.1');
+  expect((await peer.head()).toLowerCase()).toContain('upgrade: websocket\r\n');
+  await peer.send('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n');
+  expect((await asked).reply.status).toBe(404);
 });

@@ -33,6 +33,7 @@ const PROBES: Record<string, () => boolean> = {
   'git-http-backend': () => gitHttpBackend() !== undefined,
   'python3-requests': () => pythonHas('requests'),
   'python3-httpx': () => pythonHas('httpx'),
+  'python3-websockets': () => pythonHas('websockets'),
   'python3-pip': () => pythonHas('pip'),
   npm: () => npmCli() !== undefined,
   bubblewrap: () => isolates(),

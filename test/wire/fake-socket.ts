@@ -86,6 +86,16 @@ export class FakeSocket extends EventEmitter {
     this.ended = true;
   }
 
+  get writableEnded(): boolean {
+    return this.ended;
+  }
+
+  /** Ends, then closes; what is still buffered waits for `destroy`. */
+  destroySoon(): void {
+    this.end();
+    if (this.writableLength === 0) this.destroy();
+  }
+
   destroy(): void {
     if (this.destroyed) return;
     this.destroyed = true;

@@ -119,6 +119,7 @@ export function readResponse(pieces: readonly Buffer[], method: string, fin: boo
     },
   });
   sink.end([]);
+  connection.flush();
   for (const piece of pieces) socket.receive(piece);
   const last = readings.messages.at(-1);
   if (last) last.keepAlive = isFree && !socket.destroyed;

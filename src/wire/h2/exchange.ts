@@ -23,6 +23,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
   readonly startedAt: number = performance.now();
   bytesIn: number;
   onAbort: ((cause: Error) => void) | null = null;
+  switched: null = null;
   readonly #stream: ServerHttp2Stream;
   readonly #incoming: IncomingBody | null;
   #interimBytes = 0;
@@ -101,6 +102,11 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   flush(): void {
     this.#answer?.flush();
+  }
+
+  /** No request of HTTP/2 asks for it: a field Upgrade is refused, and an extended CONNECT. */
+  switch(): never {
+    throw new Error('HTTP/2 has no upgrade');
   }
 
   /** The client's fault or absence. `isOver`: it can no longer be answered. */

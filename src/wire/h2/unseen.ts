@@ -68,5 +68,9 @@ function gone(): Exchange {
       throw new Error('the stream is gone');
     },
     flush: () => {},
+    switch: () => {
+      throw new Error('the stream is gone');
+    },
+    switched: null,
   };
 }

@@ -1,0 +1,111 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { type AddressInfo, connect, createServer, type Server } from 'node:net';
+import { DOMAIN, type Origin, PATHS } from './origin.ts';
+import type { Running } from './peers/peer.ts';
+import { pinned } from './processes.ts';
+import type { Plan } from './rounds.ts';
+import { note, type Scores } from './scores.ts';
+import type { Setting, Started } from './start.ts';
+import { firstBytes } from './tunnel.ts';
+
+/** The name of this work, and the proxies that speak HTTP/2 with their clients. */
+export const H2_WORK = 'h2';
+const PEERS = ['stubgate', 'nginx'];
+const STREAMS = 16;
+/** Requests before the counted ones, and per second of a sample: h2load counts requests, not time. */
+const WARM_UP = 2000;
+const PER_SECOND = 5000;
+const HOST = `api.${DOMAIN}`;
+
+const ROWS = {
+  rps: { key: 'rpsH2', label: 'requests/s, HTTP/2, 16 streams in 1 tunnel', better: 'higher' },
+  cpu: { key: 'cpuH2', label: 'CPU per request, HTTP/2, µs', better: 'lower' },
+} as const;
+
+/** Small JSON over HTTP/2, 16 streams in one tunnel, by nghttp2's h2load. */
+export async function measureH2(
+  setting: Setting,
+  plan: Plan,
+  { running }: Started,
+  scores: Scores,
+): Promise<void> {
+  if (!plan.work.includes(H2_WORK)) return;
+  if (spawnSync('h2load', ['--version']).status !== 0) {
+    note('skipped h2: h2load is not there (Debian: apt-get install nghttp2-client)');
+    return;
+  }
+  const able = running.filter(({ peer }) => PEERS.includes(peer.name));
+  for (let round = 0; round < plan.rounds; round++) {
+    note(`round ${round + 1} of ${plan.rounds}: ${H2_WORK}`);
+    for (const { peer, proxy } of able) {
+      try {
+        const { rps, cpu } = await sample(setting, proxy, Math.round(plan.seconds * PER_SECOND));
+        scores.add(ROWS.rps, peer.name, rps);
+        scores.add(ROWS.cpu, peer.name, cpu);
+      } catch (error) {
+        scores.fail(peer.name, `${H2_WORK}, round ${round + 1}`, error);
+      }
+    }
+  }
+}
+
+/** CPU in µs per request. */
+async function sample(
+  { origin, loadCore }: Setting,
+  proxy: Running,
+  requests: number,
+): Promise<{ rps: number; cpu: number }> {
+  const relay = await startRelay(origin, proxy);
+  try {
+    const { port } = relay.address() as AddressInfo;
+    const run = (n: number): Promise<number> =>
+      h2load(loadCore, port, `https://${HOST}:${origin.port}${PATHS.small}`, proxy.authorization, n);
+    await run(WARM_UP);
+    const before = proxy.group.cpu();
+    const rps = await run(requests);
+    return { rps, cpu: ((proxy.group.cpu() - before) / requests) * 1e6 };
+  } finally {
+    relay.close();
+  }
+}
+
+/** A loopback port behind which the proxy's TLS begins: h2load knows no CONNECT. It works on the load's core. */
+async function startRelay(origin: Origin, proxy: Running): Promise<Server> {
+  const server = createServer({ pauseOnConnect: true, noDelay: true }, client => {
+    const tunnel = connect({ port: proxy.port, host: '127.0.0.1', noDelay: true });
+    for (const [one, other] of [
+      [client, tunnel],
+      [tunnel, client],
+    ] as const) {
+      one.on('error', () => {});
+      one.on('close', () => other.destroy());
+    }
+    const begin = (): void => void client.pipe(tunnel).pipe(client);
+    if (!proxy.connect) return begin();
+    const authority = `${HOST}:${origin.port}`;
+    tunnel.write(
+      `CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${proxy.connectHeader ?? ''}\r\n\r\n`,
+    );
+    firstBytes(tunnel).then(begin, () => client.destroy());
+  });
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve));
+  return server;
+}
+
+/** Requests per second. Rejects unless every answer is a 2xx over HTTP/2. */
+function h2load(core: number, port: number, url: string, authorization: string, n: number): Promise<number> {
+  const options = ['-c', '1', '-m', `${STREAMS}`, '-n', `${n}`, `--connect-to=127.0.0.1:${port}`];
+  const [command, args] = pinned(core, 'h2load', [...options, '-H', `authorization: ${authorization}`, url]);
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    let text = '';
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+    child.on('error', reject);
+    child.on('close', () => {
+      const rps = /finished in [^,]+, ([\d.]+) req\/s/.exec(text)?.[1];
+      const isGood = text.includes('Application protocol: h2') && text.includes(`status codes: ${n} 2xx`);
+      if (isGood && rps !== undefined) resolve(Number(rps));
+      else reject(new Error(`not every answer was good: ${/status codes:.*/.exec(text)?.[0] ?? text}`));
+    });
+  });
+}

@@ -1,0 +1,81 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { toLine } from '../../src/audit/line.ts';
+import type { AuditEvent } from '../../src/types.ts';
+import { auditEvent } from './event.ts';
+
+const PREV = '0'.repeat(64);
+
+/** Few values, so that a line often has what the one before it had; some that JSON must escape. */
+const texts = fc.constantFrom(null, 'a', '/x?y', '"', '\\', 'é\u2028', '\u0000', '[31m', 'x'.repeat(3000));
+const labels = [{}, { run: '7' }, { 'a"b': 'é' }];
+const micros = fc.integer({ min: 0, max: 5_000_000 }).map(us => us / 1000);
+const injected = fc.array(
+  fc.record({
+    credential: fc.constantFrom('api', 'git"hub'),
+    placement: fc.constant('header authorization'),
+    version: texts,
+  }),
+  { maxLength: 2 },
+);
+const events = fc.record({
+  session: texts,
+  sub: texts,
+  act: texts,
+  labels: fc.constantFrom(...labels),
+  rule: texts,
+  verdict: fc.constantFrom('allow', 'deny', 'tunnel'),
+  reason: fc.constantFrom(null, 'no_rule', 'stub_misplaced'),
+  scheme: fc.constantFrom(null, 'http', 'https'),
+  host: texts,
+  port: fc.constantFrom(null, 443, 8443),
+  method: texts,
+  path: texts,
+  status: fc.constantFrom(0, 200, 403),
+  injected,
+  scrubbed: fc.nat(2),
+  stubs_seen: fc.nat(2),
+  bytes_in: fc.nat(),
+  bytes_out: fc.nat(),
+  duration_ms: micros,
+  ttfb_ms: fc.option(micros),
+  trace_id: texts,
+}) as fc.Arbitrary<Partial<AuditEvent>>;
+
+const cut = (value: unknown): unknown =>
+  typeof value === 'string' && value.length > 2048 ? `${value.slice(0, 2048)}…` : value;
+
+/** What a line says, written apart from `src/audit`. */
+function said(event: AuditEvent): Record<string, unknown> {
+  return {
+    ...Object.fromEntries(Object.entries(event).map(([key, value]) => [key, cut(value)])),
+    injected: event.injected.map(one => ({ ...one, version: cut(one.version) })),
+    prev: PREV,
+  };
+}
+
+test('a line says what its event says, whatever the lines before it said', () => {
+  fc.assert(
+    fc.property(fc.array(events, { minLength: 1, maxLength: 8 }), parts => {
+      for (const part of parts) {
+        const event = auditEvent(part);
+        const line = toLine(event, PREV);
+        expect(JSON.parse(line)).toEqual(said(event));
+        expect(Object.keys(JSON.parse(line) as object)).toEqual([...Object.keys(event), 'prev']);
+        expect(line).toMatch(/^[\x20-\x7e]*$/);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test.each([
+  [0, '0'],
+  [0.001, '0.001'],
+  [0.9996, '1'],
+  [1.5, '1.500'],
+  [1000, '1000'],
+  [86_400_000.25, '86400000.250'],
+])('%d ms are written as %s', (duration, text) => {
+  expect(toLine(auditEvent({ duration_ms: duration }), PREV)).toContain(`"duration_ms":${text},`);
+});

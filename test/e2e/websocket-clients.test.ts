@@ -1,0 +1,123 @@
+import { expect, test } from 'vitest';
+import { canary } from '../support/canary.ts';
+import { needs, runOk } from '../support/clients.ts';
+import { type EchoSocket, startEchoSocket } from '../support/upstreams/websocket.ts';
+import { PONG } from '../support/websocket.ts';
+import { closing, expectClean, type Sandbox, sandbox } from './scene.ts';
+
+const HOST = 'chat.corp.test';
+const TYPED = '00ff10';
+
+/** Each prints the subprotocol, three answers, what became of a ping, and the Close. */
+const NODE = `
+const socket = new WebSocket('wss://${HOST}/chat', {
+  protocols: ['v1', 'chat'],
+  headers: { authorization: 'Bearer ' + process.env.API_KEY },
+});
+socket.binaryType = 'arraybuffer';
+const say = [Buffer.from('${TYPED}', 'hex'), 'ping', 'h\u00e9llo \u{1F600}', 'bye'];
+socket.onopen = () => {
+  console.log('opened', socket.protocol, JSON.stringify(socket.extensions));
+  socket.send('authorization');
+};
+socket.onmessage = ({ data }) => {
+  console.log('got', typeof data === 'string' ? data : Buffer.from(data).toString('hex'));
+  socket.send(say.shift());
+  if (say.length === 2) socket.send(say.shift());
+};
+socket.onclose = ({ code, reason, wasClean }) => console.log('closed', code, reason, wasClean);
+socket.onerror = ({ message }) => console.log('failed', message);
+`;
+
+const PYTHON = `
+import asyncio, base64, os, socket, ssl, urllib.parse, websockets
+
+def tunnel(authority):
+    proxy = urllib.parse.urlparse(os.environ['HTTPS_PROXY'])
+    opened = socket.create_connection((proxy.hostname, proxy.port))
+    credential = base64.b64encode(f'{proxy.username}:{proxy.password}'.encode()).decode()
+    lines = [f'CONNECT {authority} HTTP/1.1', f'Host: {authority}', f'Proxy-Authorization: Basic {credential}', '', '']
+    opened.sendall('\\r\\n'.join(lines).encode())
+    head = b''
+    while not head.endswith(b'\\r\\n\\r\\n'):
+        head += opened.recv(1)
+    return opened
+
+async def main():
+    headers = {'Authorization': 'Bearer ' + os.environ['API_KEY']}
+    async with websockets.connect(
+        'wss://${HOST}/chat', sock=tunnel('${HOST}:443'), ssl=ssl.create_default_context(),
+        server_hostname='${HOST}', extra_headers=headers, subprotocols=['v1', 'chat'],
+    ) as client:
+        print('opened', client.subprotocol, '"' + ''.join(map(str, client.extensions)) + '"')
+        await client.send('authorization')
+        print('got', await client.recv())
+        await client.send(bytes.fromhex('${TYPED}'))
+        print('got', (await client.recv()).hex())
+        await (await client.ping(b'are you there'))
+        await client.send(['h\u00e9l', 'lo \u{1F600}'])
+        print('got', await client.recv())
+        await client.send('bye')
+        try:
+            await client.recv()
+        except websockets.ConnectionClosed as closed:
+            print('closed', closed.code, closed.reason, 'true')
+
+asyncio.run(main())
+`;
+
+interface Scene extends Sandbox {
+  readonly upstream: EchoSocket;
+  readonly secret: string;
+  readonly stub: string;
+}
+
+async function scene(): Promise<Scene> {
+  const secret = canary('key-');
+  const upstream = closing(await startEchoSocket(HOST, ['Sec-WebSocket-Protocol: chat']));
+  const box = await sandbox({
+    credentials: { api: { secret, env: 'API_KEY' } },
+    rules: [{ name: 'chat', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] }],
+    upstreams: { [HOST]: upstream },
+  });
+  return { ...box, upstream, secret, stub: box.session.stubs['API_KEY'] ?? '' };
+}
+
+/** The credential went up with the handshake and came back as the stub; everything else passed both ways. */
+async function expectTalked({ upstream, secret, stub, gate }: Scene, shown: string): Promise<void> {
+  expectClean(shown, secret);
+  expect(shown.trim().split('\n')).toEqual([
+    'opened chat ""',
+    `got Bearer ${stub}`,
+    `got ${TYPED}`,
+    'got héllo 😀',
+    `closed 4001 Bearer ${stub} true`,
+  ]);
+  expect(upstream.heads).toHaveLength(1);
+  expect(upstream.heads[0]).toMatch(new RegExp(`^authorization: Bearer ${secret}\r$`, 'im'));
+  expect(upstream.heads[0]).not.toMatch(/sec-websocket-extensions/i);
+  expect(upstream.messages.every(({ frames }) => frames.every(({ key }) => key !== null))).toBe(true);
+  expect((await gate.audit(1))[0]).toMatchObject({
+    rule: 'chat',
+    verdict: 'allow',
+    reason: null,
+    status: 101,
+    injected: [{ credential: 'api', placement: 'header authorization' }],
+    scrubbed: 2,
+  });
+  expect((await gate.audit(1))[0]?.stubs_seen).toBeGreaterThanOrEqual(1);
+}
+
+test('Node’s own client talks through the gate', async () => {
+  const box = await scene();
+  const ran = await runOk(process.execPath, ['--input-type=module', '-e', NODE], { env: box.env });
+  await expectTalked(box, ran.output);
+  const pong = box.upstream.messages.find(({ opcode }) => opcode === PONG);
+  expect(pong?.data.toString()).toBe('are you there');
+});
+
+needs('python3-websockets')('Python’s websockets talks through the gate', async () => {
+  const box = await scene();
+  const ran = await runOk('/usr/bin/python3', ['-c', PYTHON], { env: box.env });
+  await expectTalked(box, ran.output);
+});

@@ -1,0 +1,94 @@
+import { setImmediate as turn } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type Exchange, ServerConnection, WIRE_LIMITS } from '../../src/wire/server.ts';
+import { FakeSocket } from './fake-socket.ts';
+import { reply } from './sockets.ts';
+
+const GET = 'GET / HTTP/1.1\r\nhost: a\r\n\r\n';
+const LAST = 'GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n';
+
+interface Served {
+  readonly socket: FakeSocket;
+  readonly open: Exchange[];
+}
+
+function serve(): Served {
+  const socket = new FakeSocket();
+  const open: Exchange[] = [];
+  new ServerConnection(socket.asSocket, WIRE_LIMITS, {
+    request: x => void open.push(x),
+    malformed: (x, refusal) => reply(x, 'bad', refusal.status),
+    closed: () => {},
+  });
+  return { socket, open };
+}
+
+/** An exchange that goes on beside those of a test. */
+let other: Served;
+beforeEach(() => {
+  other = serve();
+  other.socket.receive(GET);
+});
+afterEach(() => other.socket.fin());
+
+test('an answer leaves at once while nothing else is under way', () => {
+  other.socket.fin();
+  const { socket, open } = serve();
+  socket.receive(GET);
+  reply(open[0] as Exchange, 'alone');
+  expect(socket.output).toContain('alone');
+});
+
+test('small answers leave at the end of the turn, each in one write', async () => {
+  const served = [serve(), serve()];
+  for (const { socket, open } of served) {
+    socket.receive(GET);
+    reply(open[0] as Exchange, 'together');
+    expect(socket.writes).toEqual([]);
+  }
+  await turn();
+  for (const { socket } of served) {
+    expect(socket.writes).toHaveLength(1);
+    expect(socket.output).toMatch(/^HTTP\/1\.1 200 .*\r\n\r\ntogether$/s);
+  }
+});
+
+test('answers to pipelined requests leave in their order', async () => {
+  const { socket, open } = serve();
+  socket.receive(GET + GET + GET);
+  reply(open[0] as Exchange, 'first');
+  reply(open[1] as Exchange, 'x'.repeat(40_000)); // too large to wait
+  reply(open[2] as Exchange, 'third');
+  await turn();
+  expect(socket.output.match(/first|x{40000}|third/g)?.map(body => body.slice(0, 5))).toEqual([
+    'first',
+    'xxxxx',
+    'third',
+  ]);
+});
+
+test('an interim answer leaves behind the answer before it', async () => {
+  const { socket, open } = serve();
+  socket.receive(GET + GET);
+  reply(open[0] as Exchange, 'first');
+  open[1]?.informational(103, 'Early Hints', []);
+  expect(socket.output).toMatch(/first.*HTTP\/1\.1 103/s);
+  await turn();
+  expect(socket.output.match(/HTTP\/1\.1/g)).toHaveLength(2);
+});
+
+test('the last answer leaves before the connection is closed', () => {
+  const { socket, open } = serve();
+  socket.receive(LAST);
+  reply(open[0] as Exchange, 'last');
+  expect([socket.output.endsWith('last'), socket.ended]).toEqual([true, true]);
+});
+
+test('an answer to a client that left goes nowhere', async () => {
+  const { socket, open } = serve();
+  socket.receive(GET);
+  reply(open[0] as Exchange, 'late');
+  socket.fin();
+  await turn();
+  expect(socket.output).toBe('');
+});
