@@ -206,7 +206,7 @@ test('an upstream that does not read slows the upload down', async () => {
     }
   };
   more();
-  await expect.poll(() => upstream.requests.length).toBe(1);
+  await expect.poll(() => upstream.requests.length, { timeout: 10_000 }).toBe(1);
   for (let i = 0; i < 50; i++) await ask(client, get('/no'));
   expect(written).toBeLessThan(2 * MB);
 });
@@ -386,5 +386,5 @@ test('a session has a bounded number of streams, in all of its connections toget
   }
   const refused = await Promise.any(statuses);
   expect(refused).toBe(429);
-  await expect.poll(() => box.upstream.requests.length).toBe(256);
+  await expect.poll(() => box.upstream.requests.length, { timeout: 10_000 }).toBe(256);
 });

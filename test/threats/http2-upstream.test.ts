@@ -33,7 +33,9 @@ async function answered(
     await peer.send(Buffer.concat([frame(SETTINGS, 0, 0), frame(SETTINGS, 1, 0)]));
     // The request's HEADERS; its path is the last literal in it.
     await expect
-      .poll(() => peer.received.includes(Buffer.from([0, 0, 0, 1])) && peer.received.length > 80)
+      .poll(() => peer.received.includes(Buffer.from([0, 0, 0, 1])) && peer.received.length > 80, {
+        timeout: 10_000,
+      })
       .toBe(true);
     for (const one of frames(secret)) await peer.send(one);
   });

@@ -325,7 +325,7 @@ describe('a body that is not what was declared', () => {
     const around = start();
     const raw = await client();
     raw.send(headers(1, POST(), false), frame(DATA, 0, 1, Buffer.from('half')));
-    await expect.poll(() => scene.upstream.since(around.mark)).toContain('half');
+    await expect.poll(() => scene.upstream.since(around.mark), { timeout: 10_000 }).toContain('half');
     raw.send(frame(RST_STREAM, 0, 1, u32(0)));
     expect(await lines(around, 1)).toMatchObject([{ status: 0 }]);
     expect(scene.upstream.since(around.mark)).not.toContain('\r\n0\r\n');

@@ -81,7 +81,7 @@ test('takes as many requests at a time as the peer says', async () => {
   expect(connection.isOpen).toBe(false);
   await peer.send(answer(1));
   expect((await first.answer).status).toBe(200);
-  await expect.poll(() => connection.isOpen).toBe(true);
+  await expect.poll(() => connection.isOpen, { timeout: 10_000 }).toBe(true);
 });
 
 test('after a GOAWAY it takes no more, and what the peer did not process is told apart', async () => {
@@ -100,7 +100,7 @@ test('a silent connection is asked for a sign of life once, and given up without
   const asked = ask(connection);
   const now = performance.now();
   const ping = frame(PING, 0, 0).subarray(3, 9).toString('latin1');
-  await expect.poll(() => peer.received.length).toBeGreaterThan(200);
+  await expect.poll(() => peer.received.length, { timeout: 10_000 }).toBeGreaterThan(200);
   connection.sweep(now);
   connection.sweep(now + 29_000);
   expect(peer.received.includes(ping, 0, 'latin1')).toBe(false);
@@ -115,7 +115,7 @@ test('a silent connection is asked for a sign of life once, and given up without
 test('the answer is waited for as long as the limit says', async () => {
   const { connection, peer } = await scene();
   const asked = ask(connection);
-  await expect.poll(() => peer.received.length).toBeGreaterThan(200);
+  await expect.poll(() => peer.received.length, { timeout: 10_000 }).toBeGreaterThan(200);
   connection.sweep(performance.now() + CLIENT_LIMITS.responseMs + 1000);
   await expect(asked.answer).rejects.toMatchObject({ code: 'upstream_timeout' });
 });
