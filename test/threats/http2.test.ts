@@ -7,8 +7,6 @@ import {
   block,
   CANCEL,
   CONTINUATION,
-  DATA,
-  END_HEADERS,
   END_STREAM,
   FrameClient,
   frame,
@@ -298,54 +296,6 @@ const POST = (length?: number): Pairs => [
   ...withPseudo(':method', 'POST'),
   ...(length === undefined ? [] : ([['content-length', `${length}`]] as const)),
 ];
-
-describe('a body that is not what was declared', () => {
-  test.each<[string, Buffer[]]>([
-    [
-      'more DATA than content-length',
-      [headers(1, POST(3), false), frame(DATA, END_STREAM, 1, Buffer.from('abcdef'))],
-    ],
-    [
-      'less DATA than content-length',
-      [headers(1, POST(9), false), frame(DATA, END_STREAM, 1, Buffer.from('abc'))],
-    ],
-  ])('%s', async (_, frames) => {
-    const around = start();
-    const raw = await client();
-    raw.send(...frames);
-    const { rst, isClosed } = await raw.outcome(1);
-    expect(isClosed || rst === PROTOCOL_ERROR).toBe(true);
-    expect(await lines(around, 1)).toMatchObject([{ status: 0, method: 'POST' }]);
-    // Whatever of it went up, the upstream can tell that it is not complete.
-    expect(scene.upstream.since(around.mark)).not.toMatch(/content-length: 3\r\n\r\nabc$/);
-    await expectServing();
-  });
-
-  test('a client that resets with NO_ERROR has not ended its body', async () => {
-    const around = start();
-    const raw = await client();
-    raw.send(headers(1, POST(), false), frame(DATA, 0, 1, Buffer.from('half')));
-    await expect.poll(() => scene.upstream.since(around.mark), { timeout: 10_000 }).toContain('half');
-    raw.send(frame(RST_STREAM, 0, 1, u32(0)));
-    expect(await lines(around, 1)).toMatchObject([{ status: 0 }]);
-    expect(scene.upstream.since(around.mark)).not.toContain('\r\n0\r\n');
-    await expectServing();
-  });
-});
-
-test('request trailers are refused', async () => {
-  const around = start();
-  const raw = await client();
-  raw.send(
-    headers(1, POST(), false),
-    frame(DATA, 0, 1, Buffer.from('abc')),
-    frame(HEADERS, END_HEADERS | END_STREAM, 1, block([['x-late', scene.stub]])),
-  );
-  const { data } = await raw.outcome(1);
-  expect(data).toContain('A request may not carry trailers');
-  expect(await lines(around, 1)).toMatchObject([{ reason: 'malformed_request', status: 400 }]);
-  expect(scene.upstream.since(around.mark)).not.toContain('x-late');
-});
 
 describe('floods end their own connection, and no other', () => {
   const over = ({ goaway, isClosed }: Outcome): boolean => isClosed && goaway !== 0;
