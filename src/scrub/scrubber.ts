@@ -36,8 +36,8 @@ export class Scrubber {
 
   /** A complete body; the same buffer if nothing was found. `headers`: of its message. Throws a Refusal. */
   whole(body: Buffer, headers: RawHeaders = []): Buffer {
-    const isRow = !this.patterns.empty && mayBeMessages(body) && isGrpc(headers);
-    if (!isRow && !this.patterns.find(body)) return body;
+    if (!this.patterns.find(body) && !(mayBeMessages(body) && !this.patterns.empty && isGrpc(headers)))
+      return body;
     return this.#pass(headers).push(body, true);
   }
 

@@ -76,7 +76,8 @@ export class Upstream {
     session = '',
     wanted: Wanted = 'http1',
   ): UpstreamConnection | Promise<UpstreamConnection> {
-    const key = `${wanted}|${origin.scheme}|${origin.host}|${origin.port}|${session}`;
+    const kind = wanted === 'http1' ? origin.scheme : wanted;
+    const key = `${kind}|${origin.host}|${origin.port}|${session}`;
     const pool = this.#pools.get(key) ?? this.#addPool(key);
     return pool.take() ?? this.#open(pool, origin, wanted);
   }
