@@ -10,6 +10,7 @@ import { needsRestart, watchConfig } from './config/watch.ts';
 import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
 import type { Rooms } from './flow/rooms.ts';
+import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
 import { caBundle } from './intercept/bundle.ts';
@@ -20,7 +21,6 @@ import { MemorySessions } from './state/memory.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
 import type { Lookup } from './upstream/resolve.ts';
-import { SecretCache } from './vaults/cache.ts';
 import { CLIENT_LIMITS } from './wire/limits.ts';
 
 /** Time for a TLS handshake with a sandbox's client, ms. */
@@ -112,7 +112,7 @@ class RunningGate implements Gate {
   readonly #own: { address: string; port: number }[] = [];
   readonly #options: GateOptions;
   readonly #stubs: StubKey;
-  readonly #secrets: SecretCache;
+  readonly #secrets: Secrets;
   readonly #flow: Flow;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
@@ -126,10 +126,11 @@ class RunningGate implements Gate {
     this.#stubs = new StubKey(deriveKey(this.authority.key.export({ type: 'pkcs8', format: 'der' })));
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = writeTrust(config, this.authority));
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
-    this.#secrets = new SecretCache({
-      ...compiled,
+    this.#secrets = new Secrets(compiled, {
+      metrics: this.metrics,
       log: options.log,
-      onRead: (vault, done) => this.metrics.fetched(vault, done),
+      dial: (host, port) =>
+        this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
     });
     this.#flow = new Flow(this.#rooms(compiled));
     const { limits } = config;
@@ -223,11 +224,11 @@ class RunningGate implements Gate {
     return this.#stubs.mint(parseShape(found.stub.shape));
   }
 
-  #rooms({ config, profiles }: Compiled): Rooms {
+  #rooms({ config, profiles, mints }: Compiled): Rooms {
     const { log } = this.#options;
     return {
       profiles,
-      keyring: new Keyring(this.#secrets, log),
+      keyring: new Keyring(this.#secrets, mints.keys(), log),
       stubs: this.#stubs,
       audit: this.audit,
       metrics: this.metrics,

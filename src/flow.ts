@@ -51,7 +51,7 @@ export class Flow {
       let out = outgoing(rooms, job);
       const receiving = withBody(rooms, job, out);
       if (receiving) out = await receiving;
-      const fetching = rooms.keyring.open(job.profile, out.credentials);
+      const fetching = rooms.keyring.open(job.profile, out.credentials, job.session);
       if (fetching) await fetching;
       let reply = await send(rooms, job, out);
       if (reply.head.status === 401 && (await renewed(rooms, job, out))) {

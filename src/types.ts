@@ -81,6 +81,8 @@ export interface SecretRef {
 export interface Vault {
   /** Throws VaultError when there is no such secret, or none can be had now. Never puts a value into an error. */
   read(ref: SecretRef, signal: AbortSignal): Promise<Secret>;
+  /** Variables of the gate that it reads besides those that a ref names: no sandbox may inherit them. */
+  readonly variables?: readonly string[];
 }
 
 /** Why a vault gave no secret. `message` is for the operator and names what to do; it never reaches the sandbox. */

@@ -159,8 +159,8 @@ const WITHHELD = [
 const SEARCHABLE = 8;
 
 /**
- * What a child may inherit. `secretNames`: variables that a vault of type `env` reads; every other variable that holds
- * the value of one goes too.
+ * What a child may inherit. `secretNames`: variables that vaults read; every other variable that holds the value of one
+ * goes too.
  */
 export function inheritableEnvironment(
   inherited: Readonly<Record<string, string | undefined>>,

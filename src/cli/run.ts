@@ -85,7 +85,7 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
     );
   }
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
-  const refs = [...compiled.credentials.values()].map(({ ref }) => ref);
+  const refs = [...compiled.sources.values()].map(({ ref }) => ref);
   const kept = inheritableEnvironment(inherited, envNames(refs, compiled.vaults));
   const execution = { command: command as string, args, env: { ...kept, ...lease.answer.env } };
   try {

@@ -1,12 +1,22 @@
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
 import { placements } from '../inject/index.ts';
+import { REF_KEYS } from '../mint/index.ts';
 import type { RuleSpec } from '../policy/table.ts';
 import type { Injection, SecretRef } from '../types.ts';
 import { BUILT_IN_VAULTS } from './checks.ts';
 import { items, mapping, type Mapping, placementOptions } from './raw.ts';
+import { parseSecretRef } from './scalars.ts';
 import { type configSchema, DEFAULT_SESSION_MS } from './schema.ts';
-import type { Config, Credential, Limits, ListenAddress, UpstreamOptions, VaultEntry } from './types.ts';
+import type {
+  Config,
+  Credential,
+  Limits,
+  ListenAddress,
+  MintEntry,
+  UpstreamOptions,
+  VaultEntry,
+} from './types.ts';
 
 type Parsed = z.output<ReturnType<typeof configSchema>>;
 type ParsedRule = Parsed['rules'][number];
@@ -29,7 +39,7 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
     state: 'memory',
     audit: { file: locate(parsed.audit.file) },
     vaults,
-    credentials: credentials(parsed, vaults, locate),
+    credentials: credentials(parsed, mapping(root['credentials']), vaults, locate),
     rules,
     profiles: profiles(parsed),
     upstream: upstreamOptions(parsed, locate),
@@ -65,18 +75,36 @@ function withLocatedPaths(options: Mapping, locate: Locate): Mapping {
 
 function credentials(
   parsed: Parsed,
+  written: Mapping,
   vaults: ReadonlyMap<string, VaultEntry>,
   locate: Locate,
 ): Map<string, Credential> {
   return new Map(
-    Object.entries(parsed.credentials).map(([name, { from, stub, ttl }]) => {
+    Object.entries(parsed.credentials).map(([name, { from, stub, ttl, mint }]) => {
       const { env, shape } = stub;
+      const locateRef = (ref: SecretRef): SecretRef => locatedRef(ref, vaults, locate);
       return [
         name,
-        { name, ref: locatedRef(from, vaults, locate), ttlMs: ttl, stub: { shape, ...(env && { env }) } },
+        {
+          name,
+          ref: locateRef(from),
+          ttlMs: ttl,
+          ...(mint && { mint: mintEntry(mapping(mapping(written[name])['mint']), locateRef) }),
+          stub: { shape, ...(env && { env }) },
+        },
       ];
     }),
   );
+}
+
+function mintEntry(written: Mapping, locateRef: (ref: SecretRef) => SecretRef): MintEntry {
+  const { type, ...options } = written;
+  const refs = REF_KEYS.flatMap(key => {
+    const at = options[key];
+    const ref = typeof at === 'string' ? parseSecretRef(at) : undefined;
+    return ref ? [[key, locateRef(ref)] as const] : [];
+  });
+  return { type: String(type), options, refs: new Map(refs) };
 }
 
 /** A file named from the folder of the configuration, unless its vault has a folder of its own. */

@@ -1,4 +1,5 @@
-import type { Report } from './document.ts';
+import { REF_KEYS } from '../mint/index.ts';
+import type { Path, Report } from './document.ts';
 import { items, mapping, type Mapping, texts } from './raw.ts';
 import { checkRules } from './rule-checks.ts';
 import { parseListen, parseSecretRef } from './scalars.ts';
@@ -77,18 +78,23 @@ function checkCredentials(root: Mapping, report: Report): void {
   const vaults = mapping(root['vaults']);
   const names = [...new Set([...BUILT_IN_VAULTS, ...Object.keys(vaults)])];
   for (const [name, credential] of Object.entries(mapping(root['credentials']))) {
-    const { from } = mapping(credential);
-    const ref = typeof from === 'string' ? parseSecretRef(from) : undefined;
-    if (!ref) continue;
-    const path = ['credentials', name, 'from'];
-    if (!names.includes(ref.vault)) {
-      report(path, `names no vault of this file; ${suggest(ref.vault, names)}`);
-    } else if (ref.vault === 'env' && (looksSecret(ref.id) || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(ref.id))) {
-      report(
-        path,
-        'does not look like the name of an environment variable; write env:NAME, never the secret itself',
-      );
-    }
+    const { from, mint } = mapping(credential);
+    checkRef(from, ['credentials', name, 'from'], names, report);
+    for (const key of REF_KEYS)
+      checkRef(mapping(mint)[key], ['credentials', name, 'mint', key], names, report);
+  }
+}
+
+function checkRef(from: unknown, path: Path, vaults: readonly string[], report: Report): void {
+  const ref = typeof from === 'string' ? parseSecretRef(from) : undefined;
+  if (!ref) return;
+  if (!vaults.includes(ref.vault)) {
+    report(path, `names no vault of this file; ${suggest(ref.vault, vaults)}`);
+  } else if (ref.vault === 'env' && (looksSecret(ref.id) || !/^[A-Za-z_][A-Za-z0-9_]*$/.test(ref.id))) {
+    report(
+      path,
+      'does not look like the name of an environment variable; write env:NAME, never the secret itself',
+    );
   }
 }
 

@@ -1,6 +1,8 @@
+import { minters } from '../mint/index.ts';
+import type { MintSource } from '../mint/minter.ts';
 import { compileTable } from '../policy/table.ts';
 import { vaultTypes } from '../vaults/index.ts';
-import type { Compiled, Config, Profile, ProfileEntry } from './types.ts';
+import type { Compiled, Config, Credential, Profile, ProfileEntry, SecretSource } from './types.ts';
 
 /** A configuration made ready to serve. Does no I/O. */
 export function compileConfig(config: Config): Compiled {
@@ -10,7 +12,32 @@ export function compileConfig(config: Config): Compiled {
   const vaults = [...config.vaults].map(
     ([name, { type, options }]) => [name, vaultTypes.build(type, options)] as const,
   );
-  return { config, profiles: new Map(profiles), credentials: config.credentials, vaults: new Map(vaults) };
+  const credentials = [...config.credentials.values()];
+  return {
+    config,
+    profiles: new Map(profiles),
+    credentials: config.credentials,
+    sources: new Map(credentials.flatMap(sourcesOf).map(source => [source.name, source])),
+    mints: new Map(credentials.flatMap(mintSource).map(source => [source.name, source])),
+    vaults: new Map(vaults),
+  };
+}
+
+function sourcesOf({ name, ref, ttlMs, mint }: Credential): SecretSource[] {
+  const further = [...(mint?.refs ?? [])].map(([option, of]) => ({
+    name: `${name}/${option}`,
+    ref: of,
+    ttlMs,
+  }));
+  return [{ name, ref, ttlMs }, ...further];
+}
+
+function mintSource({ name, ref, ttlMs, mint }: Credential): MintSource[] {
+  if (!mint) return [];
+  const { type, options, refs } = mint;
+  const further = [...refs.keys()].map(option => [option, `${name}/${option}`] as const);
+  const id = JSON.stringify([type, options, ref, [...refs], ttlMs]);
+  return [{ name, type, minter: minters.build(type, options), id, further: new Map(further), ttlMs }];
 }
 
 function compileProfile(config: Config, entry: ProfileEntry): Profile {

@@ -1,12 +1,13 @@
 import { writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { placements } from '../inject/index.ts';
+import { minters } from '../mint/index.ts';
 import { vaultTypes } from '../vaults/index.ts';
 import { configSchema } from './schema.ts';
 
 /** The JSON Schema of the configuration file, for editors. */
 export function configJsonSchema(): string {
-  const schema = z.toJSONSchema(configSchema(vaultTypes, placements), {
+  const schema = z.toJSONSchema(configSchema(vaultTypes, placements, minters), {
     io: 'input',
     unrepresentable: 'any',
   });

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { placements } from '../inject/index.ts';
+import { minters } from '../mint/index.ts';
 import { vaultTypes } from '../vaults/index.ts';
 import { assemble } from './assemble.ts';
 import { crossCheck, findWarnings } from './checks.ts';
@@ -11,7 +12,7 @@ import { mapping } from './raw.ts';
 import { configSchema } from './schema.ts';
 import type { Config } from './types.ts';
 
-const schema = configSchema(vaultTypes, placements);
+const schema = configSchema(vaultTypes, placements, minters);
 
 /** Absolute path of the configuration: `explicit`, else `$STUBGATE_CONFIG`, else ./stubgate.yaml, else ./config/stubgate.yaml. */
 export function findConfig(

@@ -45,32 +45,36 @@ const state = checked('memory', text => {
     : 'is not a kind of state; write memory';
 });
 
-const credential = z.strictObject({
-  from: parsed(
-    'where the secret is, as <vault>:<id>[?version=V][#json-field], such as env:GITHUB_TOKEN',
-    parseSecretRef,
-  ).describe('Where the real secret is: `<vault>:<id>[?version=V][#json-field]`.'),
-  stub: z
-    .strictObject({
-      env: checked('the name of an environment variable', text =>
-        /^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(text)
-          ? undefined
-          : 'is not the name of an environment variable; write one such as GITHUB_TOKEN',
-      )
-        .optional()
-        .describe('Environment variable in which the sandbox finds the stub.'),
-      shape: checked('a shape', shapeFault)
-        .default(DEFAULT_SHAPE)
-        .describe(
-          `What the stub looks like: ${listed(Object.keys(SHAPES))}, or a template in which {n} stands for n random letters and digits.`,
-        ),
-    })
-    .prefault({})
-    .describe('What the sandbox holds instead of the secret.'),
-  ttl: duration()
-    .default(5 * MINUTE)
-    .describe('How long a value that was read may be used (default 5m).'),
-});
+const credential = (minters: Registry<unknown>) =>
+  z.strictObject({
+    from: parsed(
+      'where the secret is, as <vault>:<id>[?version=V][#json-field], such as env:GITHUB_TOKEN',
+      parseSecretRef,
+    ).describe('Where the real secret is: `<vault>:<id>[?version=V][#json-field]`.'),
+    stub: z
+      .strictObject({
+        env: checked('the name of an environment variable', text =>
+          /^[A-Za-z_][A-Za-z0-9_]{0,127}$/.test(text)
+            ? undefined
+            : 'is not the name of an environment variable; write one such as GITHUB_TOKEN',
+        )
+          .optional()
+          .describe('Environment variable in which the sandbox finds the stub.'),
+        shape: checked('a shape', shapeFault)
+          .default(DEFAULT_SHAPE)
+          .describe(
+            `What the stub looks like: ${listed(Object.keys(SHAPES))}, or a template in which {n} stands for n random letters and digits.`,
+          ),
+      })
+      .prefault({})
+      .describe('What the sandbox holds instead of the secret.'),
+    ttl: duration()
+      .default(5 * MINUTE)
+      .describe('How long a value that was read may be used (default 5m).'),
+    mint: plugins(minters, 'type', 'minted token', {})
+      .optional()
+      .describe('Makes a short-lived token of the secret; the token is injected, the secret never.'),
+  });
 
 const profile = z.strictObject({
   rules: z
@@ -124,7 +128,11 @@ const limits = z.strictObject({
 });
 
 /** The parts of a configuration that have keys of their own, built from the registered plug-ins. */
-export function configSchema(vaultTypes: Registry<unknown>, placements: Registry<unknown>) {
+export function configSchema(
+  vaultTypes: Registry<unknown>,
+  placements: Registry<unknown>,
+  minters: Registry<unknown>,
+) {
   return z
     .strictObject({
       version: z.literal(1, wrong('1')).describe('Always 1.'),
@@ -143,7 +151,10 @@ export function configSchema(vaultTypes: Registry<unknown>, placements: Registry
         .record(name('vault'), plugins(vaultTypes, 'type', 'vault', {}))
         .default({})
         .describe('Where real secrets live, by name. `env` and `file` need no entry.'),
-      credentials: z.record(name('credential'), credential).default({}).describe('Secrets, by name.'),
+      credentials: z
+        .record(name('credential'), credential(minters))
+        .default({})
+        .describe('Secrets, by name.'),
       rules: z
         .array(ruleSchema(placements), { error: 'is not a list; write one `- name: …` item for each rule' })
         .default([])

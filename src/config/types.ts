@@ -1,3 +1,4 @@
+import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Table, RuleSpec } from '../policy/table.ts';
 import type { CanonicalHost, SecretRef, Vault } from '../types.ts';
@@ -47,11 +48,30 @@ export interface Credential {
   readonly ref: SecretRef;
   /** How long a value that was read may be used. */
   readonly ttlMs: number;
+  /** Absent: the value of `ref` itself is injected. */
+  readonly mint?: MintEntry;
   readonly stub: {
     /** Environment variable in which a sandbox finds the stub. */
     readonly env?: string;
     readonly shape: string;
   };
+}
+
+/** How a short-lived token is made of a credential's value. */
+export interface MintEntry {
+  readonly type: string;
+  /** The minter's own keys, checked against the schema of its type. */
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Further secrets, by the option that says where they are. */
+  readonly refs: ReadonlyMap<string, SecretRef>;
+}
+
+/** A secret in a vault: a credential's own, or a further one that it is minted with. */
+export interface SecretSource {
+  /** The credential's name; of a further secret `<credential>/<option>`. */
+  readonly name: string;
+  readonly ref: SecretRef;
+  readonly ttlMs: number;
 }
 
 export interface ProfileEntry {
@@ -112,6 +132,10 @@ export interface Compiled {
   readonly config: Config;
   readonly profiles: ReadonlyMap<string, Profile>;
   readonly credentials: ReadonlyMap<string, Credential>;
+  /** Every secret that is read from a vault, by name. */
+  readonly sources: ReadonlyMap<string, SecretSource>;
+  /** Credentials that are minted, by name. */
+  readonly mints: ReadonlyMap<string, MintSource>;
   readonly vaults: ReadonlyMap<string, Vault>;
 }
 

@@ -1,9 +1,24 @@
 import type { Profile } from '../config/types.ts';
 import { Refusal } from '../errors.ts';
+import type { MintCache } from '../mint/cache.ts';
 import type { Secret } from '../secret.ts';
 import { Patterns } from '../scrub/index.ts';
 import type { Log, Session } from '../types.ts';
 import type { SecretCache } from '../vaults/cache.ts';
+import type { Secrets } from './secrets.ts';
+
+/** Patterns, and what they were compiled from. */
+interface Compiled {
+  readonly version: number;
+  readonly minted: readonly Secret[];
+  readonly patterns: Patterns;
+}
+
+/** A session's patterns, and for which state of the caches they hold. */
+interface Held extends Compiled {
+  readonly profile: Profile;
+  mintVersion: number;
+}
 
 /**
  * The secrets of a profile as a request needs them: those to inject must be there, and every other one that the
@@ -11,19 +26,21 @@ import type { SecretCache } from '../vaults/cache.ts';
  */
 export class Keyring {
   readonly cache: SecretCache;
+  readonly #mints: MintCache;
+  /** Names of credentials whose own value must never go out: only a token that is minted from it. */
+  readonly #minted: ReadonlySet<string>;
   readonly #log: Log;
-  readonly #patterns = new Map<string, { readonly version: number; readonly patterns: Patterns }>();
-  readonly #ofSession = new WeakMap<
-    Session,
-    { readonly profile: Profile; readonly version: number; readonly patterns: Patterns }
-  >();
+  readonly #patterns = new Map<string, Compiled>();
+  readonly #ofSession = new WeakMap<Session, Held>();
   /** Profiles all of whose credentials are here, until when, as long as the cache keeps its version. */
   readonly #ready = new WeakMap<Profile, { readonly version: number; readonly until: number }>();
   /** Whose first read is over, for good or ill. */
   readonly #answered = new Set<string>();
 
-  constructor(cache: SecretCache, log: Log) {
-    this.cache = cache;
+  constructor({ vaulted, mints }: Secrets, minted: Iterable<string>, log: Log) {
+    this.cache = vaulted;
+    this.#mints = mints;
+    this.#minted = new Set(minted);
     this.#log = log;
   }
 
@@ -32,14 +49,21 @@ export class Keyring {
    * `credential_unavailable` if one of `needed` cannot be had; another one is waited for only the first time, so that
    * a vault that is down does not slow down requests that do not need it.
    */
-  open(profile: Profile, needed: readonly string[]): Promise<unknown> | undefined {
+  open(profile: Profile, needed: readonly string[], session: Session): Promise<unknown> | undefined {
+    const reading = this.#read(profile, needed);
+    if (this.#minted.size === 0) return reading;
+    return reading ? reading.then(() => this.#mint(needed, session)) : this.#mint(needed, session);
+  }
+
+  #read(profile: Profile, needed: readonly string[]): Promise<unknown> | undefined {
     const ready = this.#ready.get(profile);
     if (ready && ready.version === this.cache.version && Date.now() < ready.until) return undefined;
     let pending: Promise<unknown>[] | undefined;
     for (const name of profile.credentials) {
       const got = this.cache.get(name);
       if (!(got instanceof Promise)) continue;
-      const isNeeded = needed.includes(name);
+      // A token that is here serves without the secret that it was minted from.
+      const isNeeded = needed.includes(name) && !this.#minted.has(name);
       const isNew = !this.#answered.has(name);
       const settled = isNeeded ? got : got.catch((cause: unknown) => this.#missing(name, isNew, cause));
       if (isNeeded || isNew) (pending ??= []).push(settled.finally(() => this.#answered.add(name)));
@@ -52,18 +76,31 @@ export class Keyring {
     return undefined;
   }
 
+  /** Only what the request needs: a token that nobody uses is one more to lose. */
+  #mint(needed: readonly string[], session: Session): Promise<unknown> | undefined {
+    let pending: Promise<unknown>[] | undefined;
+    for (const name of needed) {
+      if (!this.#minted.has(name)) continue;
+      const got = this.#mints.get(name, session);
+      if (got instanceof Promise) (pending ??= []).push(got);
+    }
+    return pending && Promise.all(pending);
+  }
+
   /** The secret for an injection; only after `open` resolved. */
-  secret(name: string): Secret {
-    const current = this.cache.current(name);
+  secret(name: string, session: Session): Secret {
+    const current = this.#minted.has(name) ? this.#mints.current(name, session) : this.cache.current(name);
     if (!current) throw new Refusal('credential_unavailable');
     return current;
   }
 
-  /** After the upstream refused the current value: whether the vault has another one by now. */
-  async renew(name: string): Promise<boolean> {
-    const rejected = this.secret(name);
+  /** After the upstream refused a value: whether there is another one by now. */
+  async renew(name: string, rejected: Secret, session: Session): Promise<boolean> {
     try {
-      return !(await this.cache.refetch(name, rejected)).equals(rejected);
+      const present = this.#minted.has(name)
+        ? this.#mints.remint(name, session, rejected)
+        : this.cache.refetch(name, rejected);
+      return !(await present).equals(rejected);
     } catch (cause) {
       this.#log.warn('a credential that the upstream rejected cannot be fetched again', {
         credential: name,
@@ -75,32 +112,48 @@ export class Keyring {
 
   /**
    * What to look for on behalf of a session: every value that the gate knows of its profile's credentials, old ones
-   * included, and of those that it was created with, though its profile has lost them since.
+   * included, and of those that it was created with, though its profile has lost them since; and its own tokens.
    */
   patterns(profile: Profile, session: Session): Patterns {
     const { version } = this.cache;
-    const known = this.#ofSession.get(session);
-    if (known?.version === version && known.profile === profile) return known.patterns;
-    const patterns = this.#compile(profile, session);
-    this.#ofSession.set(session, { profile, version, patterns });
-    return patterns;
+    const { version: mintVersion } = this.#mints;
+    const held = this.#ofSession.get(session);
+    const isCurrent = held?.version === version && held.profile === profile;
+    if (isCurrent && held.mintVersion === mintVersion) return held.patterns;
+    const lost = [...session.stubs.keys()].filter(name => !profile.credentials.includes(name));
+    const names = [...profile.credentials, ...lost];
+    const minted = this.#mints.known(names, session);
+    if (isCurrent && sameItems(held.minted, minted)) {
+      // A token of somebody else's.
+      held.mintVersion = mintVersion;
+      return held.patterns;
+    }
+    const compiled = this.#compile([profile.name, ...lost].join(), names, version, minted);
+    this.#ofSession.set(session, { ...compiled, profile, mintVersion });
+    return compiled.patterns;
   }
 
   /** Sessions that look for the same values share the patterns. */
-  #compile(profile: Profile, { stubs }: Session): Patterns {
-    const lost = [...stubs.keys()].filter(name => !profile.credentials.includes(name));
-    const names = [...profile.credentials, ...lost];
-    const key = [profile.name, ...lost].join();
+  #compile(key: string, names: readonly string[], version: number, minted: readonly Secret[]): Compiled {
     const cached = this.#patterns.get(key);
-    const version = this.cache.version;
-    if (cached?.version === version) return cached.patterns;
-    const patterns = new Patterns(this.cache.known(names));
-    this.#patterns.set(key, { version, patterns });
-    return patterns;
+    if (cached?.version === version && sameItems(cached.minted, minted)) return cached;
+    const vaulted = names.flatMap(name => {
+      const further = this.#mints.sources(name);
+      const secrets = this.cache.known([name, ...further]);
+      // The stub stands in the place of every secret of a credential.
+      return secrets.map(secret => (secret.name === name ? secret : secret.named(name)));
+    });
+    const compiled = { version, minted, patterns: new Patterns([...vaulted, ...minted]) };
+    this.#patterns.set(key, compiled);
+    return compiled;
   }
 
   #missing(name: string, isNew: boolean, cause: unknown): void {
     if (isNew)
       this.#log.warn('a credential that this profile may use cannot be fetched', { credential: name, cause });
   }
+}
+
+function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, i) => item === b[i]);
 }

@@ -39,12 +39,13 @@ function shakeHands({ headers }: Outbound, key: string): void {
 
 /** Places the credentials, sends the request and waits for the upstream's answer. */
 export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply> {
-  const { out, swaps, received, key } = outgoing;
+  const { out, swaps, received, credentials, key } = outgoing;
   const { x, session, profile, target, entry } = job;
   const patterns = rooms.keyring.patterns(profile, session);
   if (!patterns.empty && (patterns.find(x.head.bytes) || (received && patterns.find(received))))
     throw new Refusal('secret_in_request');
-  const placed = apply(out, swaps, name => rooms.keyring.secret(name));
+  outgoing.sent = credentials.map(name => rooms.keyring.secret(name, session));
+  const placed = apply(out, swaps, name => rooms.keyring.secret(name, session));
   const head = out.render();
   entry.event.injected = placed.map(({ credential, at, version }) => ({
     credential,
@@ -68,13 +69,15 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
   });
 }
 
-/** After a 401: whether a vault has a newer value, and the request can be sent again. */
+/** After a 401: whether there is another value than the one that was sent, and the request can be sent again. */
 export async function renewed(
   { keyring }: Rooms,
-  { x }: Job,
-  { credentials, received }: Outgoing,
+  { x, session }: Job,
+  { credentials, sent = [], received }: Outgoing,
 ): Promise<boolean> {
   if ((x.head.length !== 0 && !received) || credentials.length === 0) return false;
-  const changed = await Promise.all(credentials.map(name => keyring.renew(name)));
+  const changed = await Promise.all(
+    sent.map((secret, i) => keyring.renew(credentials[i] as string, secret, session)),
+  );
   return changed.includes(true);
 }

@@ -61,14 +61,15 @@ export class Patterns {
 
   /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
   constructor(secrets: readonly Secret[]) {
-    const plain = unique(secrets.flatMap(spellings));
-    const inView = unique(plain.flatMap(misread));
+    const prepared = secrets.map(prepare);
+    const plain = unique(prepared.flatMap(one => one.plain));
+    const inView = unique(prepared.flatMap(one => one.inView));
     this.empty = plain.length === 0;
     this.#plain = new Matcher(plain);
     this.#inView = inView.some(s => s.bytes.length < s.literal.length) ? new Matcher(inView) : this.#plain;
     this.#reach = this.#plain.longest + LONGEST_ESCAPE;
     const used = Uint8Array.from(this.#plain.alphabet);
-    for (const spelling of plain) for (const c of decodedBytes(spelling)) used[c] = 1;
+    for (const { decoded } of prepared) for (const c of decoded) used[c] = 1;
     this.#worth = used.map((isUsed, c) =>
       isUsed || INTRODUCES[c] !== 1 ? isUsed | (WRITES_ESCAPES[c] as number) : IF_INTRODUCING,
     );
@@ -210,6 +211,27 @@ export class Patterns {
     if (!view || !this.#open[level] || p < view.start) return p;
     return view.sourceStart(this.#tokenStart(level + 1, view.indexOf(p)));
   }
+}
+
+/** What a secret is looked for as. */
+interface Prepared {
+  readonly plain: readonly Spelling[];
+  readonly inView: readonly Spelling[];
+  /** The bytes that stand for themselves in a view of any spelling. */
+  readonly decoded: ReadonlySet<number>;
+}
+
+/** A key in PEM has hundreds of spellings, and stands in the patterns of many sessions, beside the tokens of each. */
+const preparations = new WeakMap<Secret, Prepared>();
+
+function prepare(secret: Secret): Prepared {
+  let prepared = preparations.get(secret);
+  if (!prepared) {
+    const plain = spellings(secret);
+    const decoded = new Set(plain.flatMap(spelling => [...new Set(decodedBytes(spelling))]));
+    preparations.set(secret, (prepared = { plain, inView: plain.flatMap(misread), decoded }));
+  }
+  return prepared;
 }
 
 function unique(spellings: readonly Spelling[]): Spelling[] {

@@ -87,6 +87,11 @@ export class Upstream {
     return this.#dialer.dialRaw(origin);
   }
 
+  /** A connection for a request of the gate's own, which uses it once. */
+  connect(origin: Origin): Promise<Socket> {
+    return this.#dialer.dial(origin);
+  }
+
   /** Ends what has waited too long; a timer of its own calls it. `now`: performance.now(). */
   sweep(now: number): void {
     for (const [key, pool] of this.#pools) {

@@ -18,9 +18,9 @@ export class EnvVault implements Vault {
   }
 }
 
-/** Names of the variables that the refs read, which no child of the gate may inherit. */
+/** Names of the variables that the vaults and the refs read, which no child of the gate may inherit. */
 export function envNames(refs: Iterable<SecretRef>, vaults: ReadonlyMap<string, Vault>): Set<string> {
-  const names = new Set<string>();
+  const names = new Set([...vaults.values()].flatMap(({ variables }) => variables ?? []));
   for (const ref of refs) if (vaults.get(ref.vault) instanceof EnvVault) names.add(ref.id);
   return names;
 }

@@ -9,7 +9,17 @@ const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/;
  * line end that editors and `echo` leave. Throws VaultError; no part of the text ever stands in it.
  */
 export function toSecret(ref: SecretRef, text: string, version?: string): Secret {
-  const value = (ref.field === undefined ? text : jsonField(ref, ref.field, text)).replace(/[\r\n]+$/, '');
+  const value = ref.field === undefined ? text : stringAt(ref, ref.field, parseJson(ref, text));
+  return checked(ref, value, version);
+}
+
+/** The same out of fields that a vault holds by name; `field` is a name, or a path into JSON. */
+export function fieldToSecret(ref: SecretRef, fields: object, field: string, version?: string): Secret {
+  return checked(ref, stringAt(ref, field, fields), version);
+}
+
+function checked(ref: SecretRef, text: string, version: string | undefined): Secret {
+  const value = text.replace(/[\r\n]+$/, '');
   if (CONTROL.test(value) || !value.isWellFormed()) {
     throw new VaultError('missing', `${show(ref)} holds a control character or is not text; store it again`);
   }
@@ -23,12 +33,13 @@ export function show(ref: SecretRef): string {
   return `${ref.vault}:${ref.id}${version}${field}`;
 }
 
-/** The string at a path of own properties, such as `token` or `github.token`. */
-function jsonField(ref: SecretRef, path: string, text: string): string {
-  let value: unknown = parseJson(ref, text);
-  for (const name of path.split('.')) {
+/** The string under a name, or else at a path of own properties, such as `token` or `github.token`. */
+function stringAt(ref: SecretRef, path: string, root: unknown): string {
+  let value: unknown = root;
+  const isName = typeof root === 'object' && root !== null && Object.hasOwn(root, path);
+  for (const name of isName ? [path] : path.split('.')) {
     if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) {
-      throw new VaultError('missing', `${show(ref)}: the secret's JSON has no field "${path}"`);
+      throw new VaultError('missing', `${show(ref)}: the secret has no field "${path}"`);
     }
     value = (value as Record<string, unknown>)[name];
   }

@@ -96,7 +96,7 @@ describe('the schema grows from the registries', () => {
       build: ({ shelf }) => `shelf ${shelf}`,
     }),
   ]);
-  const schema = configSchema(vaultTypes, vaultTypes);
+  const schema = configSchema(vaultTypes, vaultTypes, vaultTypes);
   const told = (vault: unknown) =>
     schema
       .safeParse({ version: 1, vaults: { v: vault } }, { error: wordIssue })
@@ -116,10 +116,12 @@ describe('the schema grows from the registries', () => {
   });
 
   it('refuses a registry that is empty, and a plug-in without keys', () => {
-    expect(() => configSchema(new Registry<string>([]), vaultTypes)).toThrow('no vault is registered');
+    expect(() => configSchema(new Registry<string>([]), vaultTypes, vaultTypes)).toThrow(
+      'no vault is registered',
+    );
     const odd = new Registry<string>([
       define({ type: 'odd', summary: '', schema: z.string(), build: text => text }),
     ]);
-    expect(() => configSchema(odd, vaultTypes)).toThrow('the schema of odd is not an object');
+    expect(() => configSchema(odd, vaultTypes, vaultTypes)).toThrow('the schema of odd is not an object');
   });
 });

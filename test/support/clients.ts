@@ -34,6 +34,7 @@ const PROBES: Record<string, () => boolean> = {
   'python3-requests': () => pythonHas('requests'),
   'python3-httpx': () => pythonHas('httpx'),
   'python3-websockets': () => pythonHas('websockets'),
+  'python3-hvac': () => pythonHas('hvac'),
   'python3-pip': () => pythonHas('pip'),
   npm: () => npmCli() !== undefined,
   bubblewrap: () => isolates(),

@@ -10,6 +10,8 @@ export interface CredentialSetup {
   /** Environment variable of the stub. */
   env: string;
   shape?: string;
+  /** What a token is minted with from `secret`. */
+  mint?: Readonly<Record<string, unknown>>;
 }
 
 /** What a test asks of its gate; everything else is port 0, temporary and trusts only the test's CA besides the system's. */
@@ -34,10 +36,14 @@ export interface GateFiles {
 
 function credentialEntries(dir: string, setup: GateSetup): Record<string, unknown> {
   const entries: Record<string, unknown> = {};
-  for (const [name, { secret, env, shape }] of Object.entries(setup.credentials ?? {})) {
+  for (const [name, { secret, env, shape, mint }] of Object.entries(setup.credentials ?? {})) {
     const file = join(dir, `${name}.secret`);
     writeFileSync(file, secret, { mode: 0o600 });
-    entries[name] = { from: `file:${file}`, stub: { env, ...(shape === undefined ? {} : { shape }) } };
+    entries[name] = {
+      from: `file:${file}`,
+      stub: { env, ...(shape === undefined ? {} : { shape }) },
+      ...(mint && { mint }),
+    };
   }
   return entries;
 }

@@ -3,6 +3,7 @@ import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Compiled } from '../../config/types.ts';
+import { commandPaths } from '../../vaults/exec.ts';
 import { UsageError } from '../fail.ts';
 import { boundSockets, reachable, real, upwards } from './paths.ts';
 import { type SecretFolder, secretFolders } from './secrets.ts';
@@ -10,7 +11,7 @@ import { View } from './view.ts';
 
 export interface Wanted {
   /** Of the gate. */
-  readonly compiled: Pick<Compiled, 'config' | 'credentials'>;
+  readonly compiled: Pick<Compiled, 'config' | 'sources'>;
   /** The gate's CA, for sandboxes; what else is theirs stands beside it as `sandbox-*`. */
   readonly caFile: string;
   /** Folders that the command may write, besides the current one. */
@@ -54,6 +55,8 @@ export function sandboxFiles({ compiled, caFile, writable }: Wanted): Files {
   for (const path of beside(caFile, 'sandbox-')) view.set(path, 'readable');
   const { file: audit } = config.audit;
   const guarded = [config.file, ...beside(audit, basename(audit))].filter(path => masked(view, path));
+  for (const [name, { type, options }] of config.vaults)
+    if (type === 'exec') refuseLent(view, name, commandPaths(options as Parameters<typeof commandPaths>[0]));
   for (const path of boundSockets()) if (view.shows(path)) view.conceal(path, 'masked');
   return { view, guarded };
 }
@@ -98,6 +101,15 @@ function masked(view: View, path: string): boolean {
 
 function concealed(view: View, path: string): void {
   if (view.shows(path)) view.conceal(path, statSync(path).isDirectory() ? 'hidden' : 'masked');
+}
+
+/** What a vault runs, it runs outside of the sandbox. */
+function refuseLent(view: View, vault: string, paths: readonly string[]): void {
+  const lent = paths.find(path => [path, ...real(path)].some(at => view.lends(at)));
+  if (lent === undefined) return;
+  throw new UsageError(
+    `the vault "${vault}" runs ${lent}, which the command may write; put it into a folder that it may not`,
+  );
 }
 
 /** The gate goes by names: a link that the command may write would lead it elsewhere. */

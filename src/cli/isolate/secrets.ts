@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Mapping, mapping } from '../../config/raw.ts';
 import type { Compiled } from '../../config/types.ts';
+import { vaultTypes } from '../../vaults/index.ts';
 import { real } from './paths.ts';
 
 export interface SecretFolder {
@@ -17,10 +18,7 @@ const PATH_OPTION = /^(?!ca_)(.*_)?(dir|file|path)$/;
  * Folders whose content no sandbox may see. A file is hidden with its folder: it may be replaced while the sandbox runs,
  * and its successor would have another inode.
  */
-export function secretFolders({
-  config,
-  credentials,
-}: Pick<Compiled, 'config' | 'credentials'>): SecretFolder[] {
+export function secretFolders({ config, sources }: Pick<Compiled, 'config' | 'sources'>): SecretFolder[] {
   const { ca, listen, vaults } = config;
   const found: SecretFolder[] = [{ what: 'the folder of the CA', path: ca.dir }];
   const add = (what: string, file: string | undefined): void => {
@@ -30,13 +28,15 @@ export function secretFolders({
   };
   add('the key of the CA', ca.key);
   add('the socket of the admin listener', listen.admin.path);
-  for (const [name, { options }] of vaults) {
-    for (const path of pathOptions(options)) {
+  for (const [name, { type, options }] of vaults) {
+    // Checked once more for the options that have a default.
+    const all = mapping(vaultTypes.get(type)?.schema.parse(options));
+    for (const path of pathOptions(all)) {
       if (isFolder(path)) found.push({ what: `the folder of the vault "${name}"`, path });
       else add(`a file of the vault "${name}"`, path);
     }
   }
-  for (const { name, ref } of credentials.values()) {
+  for (const { name, ref } of sources.values()) {
     const vault = vaults.get(ref.vault);
     if (vault?.type === 'file' && vault.options['dir'] === undefined)
       add(`the secret of the credential "${name}"`, ref.id);

@@ -83,6 +83,7 @@ export class Up implements Filter {
     const fetching = keyring.open(
       this.#job.profile,
       plan.steps.map(step => step.injection.credential),
+      this.#job.session,
     );
     if (!fetching) return this.#send(plan, text, next);
     origin.pause();
@@ -97,7 +98,7 @@ export class Up implements Filter {
   #send(plan: MessagePlan, text: Buffer, next: Sink): void {
     const { keyring } = this.#rooms;
     const isSwapped = plan.steps.length > 0;
-    next.write(isSwapped ? applyMessage(plan, name => keyring.secret(name)) : text);
+    next.write(isSwapped ? applyMessage(plan, name => keyring.secret(name, this.#job.session)) : text);
     next.end([]);
     for (const { injection } of plan.steps) this.#note(injection.credential, injection.placement.slot);
   }
@@ -105,7 +106,7 @@ export class Up implements Filter {
   /** Once for each version of a credential, however many messages carry it. */
   #note(credential: string, placement: string): void {
     const { event } = this.#job.entry;
-    const version = this.#rooms.keyring.secret(credential).version ?? null;
+    const version = this.#rooms.keyring.secret(credential, this.#job.session).version ?? null;
     const isNoted = (one: AuditEvent['injected'][number]): boolean =>
       one.credential === credential && one.placement === placement && one.version === version;
     if (!event.injected.some(isNoted))

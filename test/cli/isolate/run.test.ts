@@ -190,6 +190,18 @@ describe('is refused, and nothing run,', () => {
     await expectRefused(where, /the secret of the credential "api" cannot be hidden.*folder of its own/);
   });
 
+  it('for a program of a vault that lies in the command’s own folder', async () => {
+    const where = await projectScene(user);
+    const text = JSON.stringify({
+      version: 1,
+      ca: { dir: '../../certs' },
+      audit: { file: '../../audit.jsonl' },
+      vaults: { p: { type: 'exec', command: ['sh', seen(where, join(where.project, 'get.sh')), '{id}'] } },
+    });
+    writeFileSync(where.files.configFile, text);
+    await expectRefused(where, /the vault "p" runs .*get\.sh, which the command may write/);
+  });
+
   it('for a link by which the command could lead the gate elsewhere', async () => {
     const where = await projectScene(user);
     const link = join(where.project, 'config/link.yaml');

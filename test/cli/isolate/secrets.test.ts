@@ -21,11 +21,32 @@ vaults: { mounted: { type: file, dir: ./mounted } }
 credentials:
   a: { from: "mounted:a" }
   b: { from: "file:./named/token" }
-  c: { from: "env:C" }
+  c: { from: "env:C", mint: { type: github-app, app_id: 1, installation_id: 2, permissions: { contents: read } } }
 rules: []
 `,
   );
-  const { config, credentials } = compileConfig(loadConfig(file));
-  const found = secretFolders({ config, credentials }).map(({ path }) => path.slice(dir.length + 1));
+  const { config, sources } = compileConfig(loadConfig(file));
+  const found = secretFolders({ config, sources }).map(({ path }) => path.slice(dir.length + 1));
   expect(found.toSorted()).toEqual(['certs', 'control', 'keys', 'mounted', 'named', 'real']);
+});
+
+test('the files of a vault’s login are found, and those that it reads by default', () => {
+  const dir = tempFolder('secrets');
+  const file = join(dir, 'stubgate.yaml');
+  writeFileSync(
+    file,
+    `version: 1
+ca: { dir: ${dir}/certs }
+vaults:
+  a: { type: hashicorp-vault, address: "https://a.test", ca_file: ./public/ca.pem, auth: { method: approle, role_id: a, secret_id_file: ./login/id } }
+  b: { type: hashicorp-vault, address: "https://b.test", auth: { method: kubernetes, role: b } }
+`,
+  );
+  const { config, sources } = compileConfig(loadConfig(file));
+  const found = secretFolders({ config, sources }).map(({ path }) => path);
+  expect(found).toEqual([
+    join(dir, 'certs'),
+    join(dir, 'login'),
+    '/var/run/secrets/kubernetes.io/serviceaccount',
+  ]);
 });

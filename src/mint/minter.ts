@@ -1,0 +1,52 @@
+import type { Secret } from '../secret.ts';
+import type { Principal } from '../types.ts';
+import type { Post } from './http.ts';
+
+/** What one token is minted from, and with. */
+export interface Material {
+  /** The credential's `from`, or what replaced it since (`rotate`). */
+  readonly from: Secret;
+  /** Further secrets, by the option that names them (`REF_KEYS`). */
+  readonly further: ReadonlyMap<string, Secret>;
+  /** Lifetime of a token whose answer says none, ms. */
+  readonly ttlMs: number;
+  /** ms since the epoch */
+  readonly now: number;
+  readonly post: Post;
+  /** The issuer has replaced `from`: only this one works from now on. */
+  readonly rotate: (next: Secret) => void;
+}
+
+export interface Token {
+  /** Its version is safe to log. */
+  readonly secret: Secret;
+  /** ms since the epoch */
+  readonly expiresAt: number;
+}
+
+/** A way to turn a long-lived secret into a short-lived token. Holds no state. */
+export interface Minter {
+  /** A mint may replace `from` for the next one, so that no two may run at a time. */
+  readonly rotates: boolean;
+  /**
+   * What of the token's request depends on the session; the empty text if nothing does. Equal texts share a token.
+   * Throws VaultError if the session lacks a label that is needed.
+   */
+  scope(who: Principal): string;
+  /** Throws VaultError; no part of a secret ever stands in it. */
+  mint(scope: string, material: Material): Promise<Token>;
+}
+
+/** A credential whose value is minted. */
+export interface MintSource {
+  readonly name: string;
+  /** The minter's type, such as `github-app`. */
+  readonly type: string;
+  readonly minter: Minter;
+  /** Equal texts: nothing about it has changed. */
+  readonly id: string;
+  /** Option → name in the vaults' cache, of each further secret. */
+  readonly further: ReadonlyMap<string, string>;
+  /** Lifetime of a token whose answer says none, ms. */
+  readonly ttlMs: number;
+}

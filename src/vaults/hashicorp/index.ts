@@ -1,0 +1,171 @@
+import { z } from 'zod';
+import { define } from '../../registry.ts';
+import type { Secret } from '../../secret.ts';
+import { type SecretRef, type Vault, VaultError } from '../../types.ts';
+import { fieldToSecret, show } from '../field.ts';
+import { type JsonAnswer, JsonClient } from '../http.ts';
+import { filePath, serverAddress } from '../source.ts';
+import { authSchema, authVariables, mountPath } from './auth.ts';
+import { Login } from './login.ts';
+
+const schema = z.strictObject({
+  address: serverAddress().describe('`https://host:port`; plain http only on loopback.'),
+  auth: authSchema,
+  mount: mountPath().default('secret').describe('Where the KV engine is mounted (default secret).'),
+  kv: z
+    .union([z.literal(1), z.literal(2)], 'is not a version of the KV engine; write 1 or 2')
+    .default(2)
+    .describe('Version of the KV engine: 2 (default) or 1.'),
+  namespace: mountPath().optional().describe('Namespace (Vault Enterprise, OpenBao).'),
+  ca_file: filePath()
+    .optional()
+    .describe('CA certificates to trust for this server instead of the system’s.'),
+});
+type Options = z.output<typeof schema>;
+
+/** HashiCorp Vault, or OpenBao: the KV engine; the id is a secret's path below the mount. */
+class HashicorpVault implements Vault {
+  readonly variables: readonly string[];
+  readonly #options: Options;
+  readonly #client: JsonClient;
+  readonly #headers: Readonly<Record<string, string>>;
+  readonly #login: Login;
+
+  constructor(options: Options) {
+    const { address, ca_file, namespace, auth } = options;
+    this.#options = options;
+    this.variables = authVariables(auth);
+    this.#client = new JsonClient(address, ca_file);
+    this.#headers = {
+      'x-vault-request': 'true',
+      ...(namespace !== undefined && { 'x-vault-namespace': namespace }),
+    };
+    this.#login = new Login(auth, this.#client, this.#headers);
+  }
+
+  async read(ref: SecretRef, signal: AbortSignal): Promise<Secret> {
+    const path = this.#pathOf(ref);
+    try {
+      const answer = await this.#get(path, signal);
+      if (answer.status !== 200) throw this.#refused(answer);
+      return this.#secretOf(ref, answer.body);
+    } catch (error) {
+      if (!(error instanceof VaultError) || error.message.startsWith(show(ref))) throw error;
+      throw new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+    }
+  }
+
+  /** A token that Vault no longer knows is replaced once. */
+  async #get(path: string, signal: AbortSignal): Promise<JsonAnswer> {
+    const token = await within(signal, this.#login.token());
+    const answer = await this.#ask(path, token, signal);
+    if (answer.status !== 403 || !(await within(signal, this.#login.isRejected(token)))) return answer;
+    return this.#ask(path, await within(signal, this.#login.token()), signal);
+  }
+
+  #ask(path: string, token: string, signal: AbortSignal): Promise<JsonAnswer> {
+    const headers = { ...this.#headers, 'x-vault-token': token };
+    return this.#client.send({ method: 'GET', path, headers }, signal);
+  }
+
+  #pathOf(ref: SecretRef): string {
+    const { mount, kv } = this.#options;
+    const { version } = ref;
+    const segments = ref.id.split('/');
+    if (segments.some(segment => segment === '' || segment === '.' || segment === '..')) {
+      throw new VaultError(
+        'missing',
+        `${show(ref)}: write the path below "${mount}" alone, such as ci/github`,
+      );
+    }
+    if (version !== undefined && (kv === 1 || !/^[1-9]\d{0,8}$/.test(version))) {
+      const advice =
+        kv === 1 ? 'KV 1 has no versions; leave out "?version="' : 'write ?version= with a number';
+      throw new VaultError('missing', `${show(ref)}: ${advice}`);
+    }
+    const base = kv === 1 ? `/v1/${mount}/` : `/v1/${mount}/data/`;
+    return base + segments.map(encodeURIComponent).join('/') + (version ? `?version=${version}` : '');
+  }
+
+  #secretOf(ref: SecretRef, body: unknown): Secret {
+    const { data } = asObject(body);
+    if (this.#options.kv === 1) return pick(ref, data, undefined);
+    const { data: fields, metadata } = asObject(data);
+    const { version } = asObject(metadata);
+    return pick(ref, fields, typeof version === 'number' ? String(version) : undefined);
+  }
+
+  #refused({ status, body }: JsonAnswer): VaultError {
+    const { mount, kv } = this.#options;
+    switch (status) {
+      case 403: {
+        const below = kv === 1 ? mount : `${mount}/data`;
+        return new VaultError('missing', `Vault denies it (403); let the gate's policy read below ${below}/`);
+      }
+      case 404:
+        return new VaultError(
+          'missing',
+          deleted(body) ?? 'there is no such secret; check path, "mount" and "kv"',
+        );
+      case 429:
+        return new VaultError('unavailable', 'Vault is asked too often (429); raise its quota, or the ttl');
+      case 472:
+      case 473:
+        return new VaultError(
+          'unavailable',
+          `it is a standby (${status}); write the address of the active node`,
+        );
+      case 503:
+        return new VaultError('unavailable', 'Vault is sealed or in maintenance (503); unseal it');
+      default:
+        return new VaultError('unavailable', `Vault answered ${status}; check "mount", "kv" and its own log`);
+    }
+  }
+}
+
+/** A version of KV 2 that is gone answers 404 too, with its metadata. */
+function deleted(body: unknown): string | undefined {
+  const { metadata } = asObject(asObject(body)['data']);
+  if (metadata === undefined) return undefined;
+  const { destroyed } = asObject(metadata);
+  return `this version was ${destroyed === true ? 'destroyed' : 'deleted'}; write the secret again, or name another version`;
+}
+
+/** The named field; without a name the only one. */
+function pick(ref: SecretRef, fields: unknown, version: string | undefined): Secret {
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
+    throw new VaultError('missing', 'the answer holds no fields; check "mount" and "kv"');
+  }
+  const [first, ...more] = Object.keys(fields);
+  const field = ref.field ?? (more.length === 0 ? first : undefined);
+  if (field !== undefined) return fieldToSecret(ref, fields, field, version);
+  throw new VaultError(
+    'missing',
+    `the secret has ${more.length + (first === undefined ? 0 : 1)} fields; name one with "#field"`,
+  );
+}
+
+function asObject(value: unknown): Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+/** What others wait for too, or until the signal. */
+async function within<T>(signal: AbortSignal, shared: Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const late = () =>
+    reject(new VaultError('unavailable', 'there was no login in time; check that Vault is up'));
+  if (signal.aborted) late();
+  signal.addEventListener('abort', late, { once: true });
+  try {
+    return await Promise.race([promise, shared]);
+  } finally {
+    signal.removeEventListener('abort', late);
+  }
+}
+
+export const hashicorpVault = define({
+  type: 'hashicorp-vault',
+  summary: 'HashiCorp Vault or OpenBao, KV engine; the id is a secret’s path below the mount',
+  schema,
+  build: (options): Vault => new HashicorpVault(options),
+});
