@@ -55,7 +55,7 @@ export const REASONS = {
     'The path can be read in more than one way',
     'Send a path without dot segments, backslashes or control characters',
   ),
-  malformed_request: row(400, 'The request is not strict HTTP/1.1 (RFC 9112)', 'Mend the client'),
+  malformed_request: row(400, 'The request is not strict HTTP (RFC 9112, RFC 9113)', 'Mend the client'),
   request_timeout: row(408, 'The request took too long to arrive', 'Send it faster'),
   body_too_large: row(
     413,
@@ -68,7 +68,7 @@ export const REASONS = {
   upgrade_refused: row(
     501,
     'This gate carries no protocol upgrade but WebSocket',
-    'Use plain HTTP/1.1 requests, or a WebSocket',
+    'Use plain requests, or a WebSocket over HTTP/1.1',
   ),
   internal_error: row(500, 'The gate failed', 'Tell your operator the request_id'),
   dns_failure: row(502, 'The host name does not resolve', 'Check the name'),
@@ -80,7 +80,7 @@ export const REASONS = {
   ),
   upstream_malformed: row(
     502,
-    'The upstream did not answer in strict HTTP/1.1 (RFC 9112)',
+    'The upstream did not answer in strict HTTP (RFC 9112, RFC 9113)',
     'Tell the owner of the upstream',
   ),
   undecodable_response: row(

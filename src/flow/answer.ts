@@ -57,7 +57,7 @@ export function answer(x: Exchange, reply: Reply, entry: Entry): Promise<void> |
   const whole = reply.body.take();
   const body = whole && coded.length > 0 ? decodeWhole(coded, whole, WHOLE_LIMIT) : whole;
   if (body) {
-    delivery.whole(scrubber.whole(body));
+    delivery.whole(scrubber.whole(body, head.headers));
     return undefined;
   }
   return stream(whole ? sourceOf(whole) : reply.body, reply, coded, delivery);
@@ -78,7 +78,7 @@ function stream(
     };
     // A coded body is answered for once it proved readable, so that an unreadable one can still be refused.
     if (coded.length === 0) delivery.open(patterns.empty && head.length >= 0 ? head.length : undefined);
-    const scrubbed = scrubber.body(delivery);
+    const scrubbed = scrubber.body(delivery, head.headers);
     body.pipe(coded.length === 0 ? scrubbed : decodeBody(coded, scrubbed));
     x.flush();
   });
@@ -158,7 +158,9 @@ class Delivery implements Sink {
 
   end(trailers: RawHeaders): void {
     const sink = this.#sink ?? this.open(undefined);
-    if (this.#audited(0)) sink.end(this.#scrubber.headers(trailers));
+    // First, so that what is found in them is counted.
+    const scrubbed = this.#scrubber.headers(trailers);
+    if (this.#audited(0)) sink.end(scrubbed);
     this.#done?.();
   }
 

@@ -1,11 +1,12 @@
 import type { Socket } from 'node:net';
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
+import type { Outbound } from '../inject/outbound.ts';
 import type { StubCounter } from '../inject/stub.ts';
 import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
 import type { RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
-import type { Upstream } from '../upstream/pool.ts';
-import { type ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
+import type { Upstream, UpstreamConnection } from '../upstream/pool.ts';
+import { ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
 import { endToEnd } from '../wire/headers.ts';
 import type { Exchange } from '../wire/server.ts';
 
@@ -35,6 +36,8 @@ export interface Question {
   readonly session: string;
   /** Request line and headers as they go on the wire: holds the credentials. */
   readonly head: string;
+  /** The same, for an upstream that speaks HTTP/2. */
+  readonly out: Outbound;
   /** The whole body, instead of what the client sends. */
   readonly body: Buffer | undefined;
   readonly patterns: Patterns;
@@ -70,7 +73,7 @@ class Ask implements ClientHandlers {
   readonly #question: Question;
   readonly #resolve: (reply: Reply) => void;
   readonly #reject: (cause: unknown) => void;
-  #connection: ClientConnection | null = null;
+  #connection: UpstreamConnection | null = null;
   #sink: Sink | null = null;
   /** The connection has served before, and may have been closed since. */
   #isReused = false;
@@ -92,7 +95,9 @@ class Ask implements ClientHandlers {
 
   start(): void {
     try {
-      const lease = this.#upstream.acquire(this.#question.target, this.#question.session);
+      const { target, session, key } = this.#question;
+      const wanted = key !== undefined ? 'websocket' : this.#x.isHttp2 ? 'http2' : 'http1';
+      const lease = this.#upstream.acquire(target, session, wanted);
       if (lease instanceof Promise) lease.then(connection => this.#send(connection)).catch(this.#reject);
       else this.#send(lease);
     } catch (thrown) {
@@ -100,14 +105,17 @@ class Ask implements ClientHandlers {
     }
   }
 
-  #send(connection: ClientConnection): void {
+  #send(connection: UpstreamConnection): void {
     const { head } = this.#x;
-    const { body } = this.#question;
+    const { body, out } = this.#question;
     const isBodyless = head.length === 0 && !has(head.headers, 'content-length');
     const length = body ? body.length : isBodyless ? NONE : head.length;
     this.#connection = connection;
     this.#isReused = connection.requests > 0;
-    const sink = connection.send(this.#question.head, head.method, length, this);
+    const sink =
+      connection instanceof ClientConnection
+        ? connection.send(this.#question.head, head.method, length, this)
+        : connection.send(out.fields(), length, this);
     this.#sink = sink;
     this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
     if (this.#x.done) {
@@ -116,7 +124,7 @@ class Ask implements ClientHandlers {
       if (body) sink.write(body);
       sink.end([]);
     } else {
-      this.#x.body.pipe(upload(sink, this.#question, cause => this.#giveUp(cause)));
+      this.#x.body.pipe(upload(sink, head.headers, this.#question, cause => this.#giveUp(cause)));
       connection.flush();
     }
   }
@@ -160,10 +168,15 @@ class Ask implements ClientHandlers {
 }
 
 /** The request's body on its way: stubs in it are counted; a real secret, or trailers, end the request. */
-function upload(next: Sink, { patterns, counter }: Question, refuse: (refusal: Refusal) => void): Sink {
+function upload(
+  next: Sink,
+  headers: RawHeaders,
+  { patterns, counter }: Question,
+  refuse: (refusal: Refusal) => void,
+): Sink {
   const searched = patterns.empty
     ? next
-    : detector(patterns, next, () => refuse(new Refusal('secret_in_request')));
+    : detector(patterns, next, () => refuse(new Refusal('secret_in_request')), headers);
   return counter ? new Upload(counter, searched, refuse) : searched;
 }
 

@@ -60,6 +60,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     target,
     session: session.session,
     head,
+    out,
     body,
     patterns,
     scrubber,

@@ -1,14 +1,16 @@
 import { Refusal } from '../errors.ts';
-import { fieldLines, HOP_BY_HOP_NAMES, Names } from '../fields.ts';
+import { fieldLines, get, HOP_BY_HOP_NAMES, isNamed, Names } from '../fields.ts';
 import { Secret } from '../secret.ts';
 import type { OutboundBody, OutboundHead, RequestHead, Rule } from '../types.ts';
 
 /** These end at this hop, or the codec writes them anew (RFC 9110, section 7.6.1; RFC 9112, section 6). */
 const HOP = [...HOP_BY_HOP_NAMES, 'content-length'];
+/** Without it, gRPC messages come uncompressed: each is compressed on its own, where no search sees it. */
+const GRPC_CODINGS = 'grpc-accept-encoding';
 /** A part of a body, asked for byte by byte, shows a secret that no search can see. */
 const RANGE = ['range', 'if-range'];
 /** Fields that are not simply forwarded. */
-const SPECIAL = new Names(...HOP, ...RANGE, 'accept-encoding');
+const SPECIAL = new Names(...HOP, ...RANGE, 'accept-encoding', GRPC_CODINGS);
 
 /** Whether the gate itself drops or rewrites the field (lower case). */
 export function isSpecial(field: string): boolean {
@@ -56,7 +58,7 @@ export class Outbound implements OutboundHead {
 
   /**
    * Request line and fields, each ended by CRLF; the codec adds framing and the empty line.
-   * The one place where a secret becomes text.
+   * With `fields`, the one place where a secret becomes text.
    */
   render(): string {
     const source = this.#source;
@@ -66,6 +68,41 @@ export class Outbound implements OutboundHead {
     const line = `${this.method} ${textOf(this.target, PRINTABLE_TARGET)} HTTP/1.1\r\n`;
     return line + fieldLines(headers, source);
   }
+
+  /** The same for HTTP/2. */
+  fields(): OutboundFields {
+    const headers: string[] = [];
+    const sensitive = typeof this.target === 'string' ? [] : [':path'];
+    let authority = '';
+    for (let i = 0; i < this.headers.length; i += 2) {
+      const name = this.headers[i] as string;
+      const part = this.headers[i + 1] as string | Secret;
+      const value = textOf(part, PRINTABLE);
+      if (typeof part !== 'string') sensitive.push(name);
+      if (isNamed(name, 'host')) authority = value;
+      else headers.push(name, value);
+    }
+    // gRPC needs to know that trailers pass (RFC 9110, section 10.1.4).
+    if (get(this.#source.headers, 'te')?.toLowerCase() === 'trailers') headers.push('te', 'trailers');
+    return {
+      method: this.method,
+      authority,
+      path: textOf(this.target, PRINTABLE_TARGET),
+      headers,
+      sensitive,
+    };
+  }
+}
+
+/** A head in HTTP/2's terms (RFC 9113, section 8.3.1). */
+export interface OutboundFields {
+  readonly method: string;
+  readonly authority: string;
+  readonly path: string;
+  /** name, value, …; no Host. */
+  readonly headers: string[];
+  /** Names, `:path` too, of what holds a credential. */
+  readonly sensitive: string[];
 }
 
 function textOf(part: string | Secret, allowed: RegExp): string {

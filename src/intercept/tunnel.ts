@@ -6,7 +6,7 @@ export interface InterceptOptions {
   readonly handshakeMs: number;
 }
 
-const ALPN = ['http/1.1'];
+const ALPN = ['h2', 'http/1.1'];
 
 /**
  * The server's end of TLS on a client's socket; bytes that were read too early may have been put back with `unshift`.
@@ -33,6 +33,8 @@ export function interceptTls(
     });
     tls.once('secure', () => {
       clearTimeout(timer);
+      // As a tls.Server does; as long as it is set, node:http2 waits for the handshake.
+      Object.assign(tls, { secureConnecting: false });
       resolve(tls);
     });
   });

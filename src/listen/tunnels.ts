@@ -1,8 +1,13 @@
+/** HTTP/2 streams under way per session: each may hold a window of data that its client does not read. */
+export const MAX_STREAMS = 256;
+
 /** One open tunnel, whatever stands at its ends. Times: performance.now(). */
 export interface Tunnel {
   readonly session: string;
   /** Kept open only so that the client can read why its host is refused. */
   readonly denied: boolean;
+  /** HTTP/2 streams under way in it. */
+  readonly streams?: number;
   sweep(now: number): void;
   /** Finishes what is under way, then closes. */
   drain(): void;
@@ -27,6 +32,13 @@ export class Tunnels {
   denied(session: string): number {
     let count = 0;
     for (const tunnel of this.#bySession.get(session) ?? []) if (tunnel.denied) count++;
+    return count;
+  }
+
+  /** HTTP/2 streams of a session, in all of its tunnels. */
+  streams(session: string): number {
+    let count = 0;
+    for (const tunnel of this.#bySession.get(session) ?? []) count += tunnel.streams ?? 0;
     return count;
   }
 

@@ -1,6 +1,16 @@
 import { Buffer } from 'node:buffer';
 import type { Match } from './patterns.ts';
 
+/** What fills up a replacement that must be longer, by encoding. */
+const FILL = { plain: '*', base64: 'A', hex: '0', utf16le: '*\0', utf16be: '\0*' } as const;
+
+/** What stands instead of a match where lengths must stay as they are. */
+export function fitted(match: Match, stub: string): Buffer {
+  const bytes = Buffer.alloc(match.end - match.start, FILL[match.spelling.encoding], 'latin1');
+  replacement(match, stub).copy(bytes);
+  return bytes;
+}
+
 const REMOVED = '[removed]';
 const STANDARD = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/';
 const URL_SAFE = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';

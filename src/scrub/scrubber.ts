@@ -1,7 +1,9 @@
 import { Buffer } from 'node:buffer';
 import type { RawHeaders, Sink } from '../types.ts';
+import { asRefusal, Refusal } from '../errors.ts';
+import { isGrpc, mayBeMessages, Messages, type MessagesOptions, type Pass } from './messages.ts';
 import { type Patterns, STRETCH } from './patterns.ts';
-import { replacement } from './replace.ts';
+import { fitted, replacement } from './replace.ts';
 
 const NOTHING = Buffer.alloc(0);
 
@@ -32,34 +34,53 @@ export class Scrubber {
     return raw.map(text => this.text(text));
   }
 
-  /** A complete body; the same buffer if nothing was found. */
-  whole(body: Buffer): Buffer {
-    if (!this.patterns.find(body)) return body;
-    return new Pass(this.patterns, this.#stubOf, this).push(body, true);
+  /** A complete body; the same buffer if nothing was found. `headers`: of its message. Throws a Refusal. */
+  whole(body: Buffer, headers: RawHeaders = []): Buffer {
+    if (!this.patterns.find(body) && !(mayBeMessages(body) && !this.patterns.empty && isGrpc(headers)))
+      return body;
+    return this.#pass(headers).push(body, true);
   }
 
-  /** The stage that a body goes through on its way to `next`. */
-  body(next: Sink): Sink {
-    return this.patterns.empty ? next : new ScrubStage(new Pass(this.patterns, this.#stubOf, this), next);
+  /** The stage that a body goes through on its way to `next`. `headers`: of its message. */
+  body(next: Sink, headers: RawHeaders = []): Sink {
+    return this.patterns.empty ? next : new ScrubStage(this.#pass(headers), next);
+  }
+
+  #pass(headers: RawHeaders): Pass {
+    if (!isGrpc(headers)) return new Text(this.patterns, this.#stubOf, this);
+    return new Messages(() => new Text(this.patterns, this.#stubOf, this, true), {
+      compressed: false,
+      fault: () => new Refusal('undecodable_response', { message: 'A gRPC message that cannot be read' }),
+    });
   }
 }
 
 /** One text on its way through, in chunks. */
-class Pass {
+class Text implements Pass {
   readonly #patterns: Patterns;
   readonly #stubOf: (name: string) => string;
   readonly #count: { hits: number };
+  readonly #keepLength: boolean;
   /** What may be the start of a secret; its first `#done` bytes are already out, and only kept to read the rest. */
   #held = NOTHING;
   #done = 0;
 
-  constructor(patterns: Patterns, stubOf: (name: string) => string, count: { hits: number }) {
+  constructor(
+    patterns: Patterns,
+    stubOf: (name: string) => string,
+    count: { hits: number },
+    keepLength = false,
+  ) {
     this.#patterns = patterns;
     this.#stubOf = stubOf;
     this.#count = count;
+    this.#keepLength = keepLength;
   }
 
-  /** What can go out after this chunk; `final`: the text ends with it. */
+  get pending(): number {
+    return this.#held.length - this.#done;
+  }
+
   push(chunk: Buffer, final: boolean): Buffer {
     const text = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     const pieces: Buffer[] = [];
@@ -72,7 +93,8 @@ class Pass {
         if (match.start >= hold) break;
         if (match.start >= this.#done) {
           if (match.start > this.#done) pieces.push(text.subarray(this.#done, match.start));
-          pieces.push(replacement(match, this.#stubOf(match.spelling.name)));
+          const stub = this.#stubOf(match.spelling.name);
+          pieces.push(this.#keepLength ? fitted(match, stub) : replacement(match, stub));
           this.#count.hits++;
         }
         this.#done = Math.max(this.#done, match.end);
@@ -93,6 +115,7 @@ class Pass {
 class ScrubStage implements Sink {
   readonly #pass: Pass;
   readonly #next: Sink;
+  #isBroken = false;
 
   constructor(pass: Pass, next: Sink) {
     this.#pass = pass;
@@ -108,28 +131,51 @@ class ScrubStage implements Sink {
   }
 
   write(chunk: Buffer): boolean {
-    const clean = this.#pass.push(chunk, false);
-    return clean.length === 0 || this.#next.write(clean);
+    const clean = this.#searched(chunk, false);
+    return !clean || clean.length === 0 || this.#next.write(clean);
   }
 
   end(trailers: RawHeaders): void {
-    const rest = this.#pass.push(NOTHING, true);
+    const rest = this.#searched(NOTHING, true);
+    if (!rest) return;
     if (rest.length > 0) this.#next.write(rest);
     this.#next.end(trailers);
   }
 
   abort(cause: Error): void {
-    this.#next.abort(cause);
+    if (!this.#isBroken) this.#next.abort(cause);
+  }
+
+  /** Undefined once the body was found not to be what it said. */
+  #searched(chunk: Buffer, final: boolean): Buffer | undefined {
+    if (this.#isBroken) return undefined;
+    try {
+      return this.#pass.push(chunk, final);
+    } catch (thrown) {
+      this.#isBroken = true;
+      this.#next.abort(asRefusal(thrown));
+      return undefined;
+    }
   }
 }
 
 /**
  * The stage that a request body goes through: no secret is ever forwarded whole. At the first one it calls `onHit`,
- * once, and forwards nothing more, neither `end` nor `abort`.
+ * once, and forwards nothing more, neither `end` nor `abort`. `headers`: of its message.
  */
-export function detector(patterns: Patterns, next: Sink, onHit: (name: string) => void): Sink {
-  return patterns.empty ? next : new Detector(patterns, next, onHit);
+export function detector(
+  patterns: Patterns,
+  next: Sink,
+  onHit: (name: string) => void,
+  headers: RawHeaders = [],
+): Sink {
+  return patterns.empty ? next : new Detector(patterns, next, onHit, headers);
 }
+
+const UPLOAD: MessagesOptions = {
+  compressed: true,
+  fault: () => new Refusal('malformed_request', { message: 'A gRPC body that is not made of gRPC messages' }),
+};
 
 class Detector implements Sink {
   readonly #pass: Pass;
@@ -138,8 +184,9 @@ class Detector implements Sink {
   #seen: string | undefined;
   readonly #count = { hits: 0 };
 
-  constructor(patterns: Patterns, next: Sink, onHit: (name: string) => void) {
-    this.#pass = new Pass(patterns, name => (this.#seen ??= name), this.#count);
+  constructor(patterns: Patterns, next: Sink, onHit: (name: string) => void, headers: RawHeaders) {
+    const begin = (): Pass => new Text(patterns, name => (this.#seen ??= name), this.#count);
+    this.#pass = isGrpc(headers) ? new Messages(begin, UPLOAD) : begin();
     this.#next = next;
     this.#onHit = onHit;
   }
@@ -171,8 +218,14 @@ class Detector implements Sink {
   /** What may be forwarded; undefined once a secret was seen. */
   #searched(chunk: Buffer, final: boolean): Buffer | undefined {
     if (this.#seen !== undefined) return undefined;
-    const clean = this.#pass.push(chunk, final);
-    if (this.#seen === undefined) return clean;
+    try {
+      const clean = this.#pass.push(chunk, final);
+      if (this.#seen === undefined) return clean;
+    } catch (thrown) {
+      this.#seen ??= '';
+      this.#next.abort(asRefusal(thrown));
+      return undefined;
+    }
     this.#onHit(this.#seen);
     return undefined;
   }

@@ -3,7 +3,7 @@ import type { Target } from '../types.ts';
 import { openTunnel, type ParentProxy } from './parent.ts';
 import type { Resolver } from './resolve.ts';
 import { connectFirst } from './tcp.ts';
-import type { TlsClient } from './tls.ts';
+import type { Alpn, TlsClient } from './tls.ts';
 
 export type Origin = Pick<Target, 'scheme' | 'host' | 'port'>;
 
@@ -22,9 +22,9 @@ export class Dialer {
   }
 
   /** Ready for the first request: connected, and for https proved to be the host. Rejects with a Refusal. */
-  async dial(origin: Origin): Promise<Socket> {
+  async dial(origin: Origin, alpn?: Alpn): Promise<Socket> {
     const socket = await this.dialRaw(origin);
-    return origin.scheme === 'https' ? this.#tls.secure(socket, origin.host, origin.port) : socket;
+    return origin.scheme === 'https' ? this.#tls.secure(socket, origin.host, origin.port, alpn) : socket;
   }
 
   /** TCP only. */

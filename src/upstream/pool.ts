@@ -1,8 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import { Refusal } from '../errors.ts';
 import type { Cidr } from '../policy/address.ts';
 import { ClientConnection } from '../wire/client.ts';
+import { Http2ClientConnection } from '../wire/h2/client.ts';
 import type { ClientLimits } from '../wire/limits.ts';
 import { Dialer, type Origin } from './dial.ts';
 import type { Endpoint } from './own.ts';
@@ -32,6 +34,14 @@ export interface UpstreamOptions {
 }
 
 const SWEEP_MS = 500;
+/**
+ * Protocols to offer: first what the client speaks, so that both legs are the same where that can be; a WebSocket
+ * needs HTTP/1.1 (RFC 6455, section 1.2).
+ */
+const ALPN = { http1: ['http/1.1', 'h2'], http2: ['h2', 'http/1.1'], websocket: ['http/1.1'] } as const;
+export type Wanted = keyof typeof ALPN;
+
+export type UpstreamConnection = ClientConnection | Http2ClientConnection;
 
 /** The connections to every upstream: dialled as judged, used again while they live. */
 export class Upstream {
@@ -59,12 +69,17 @@ export class Upstream {
   /**
    * The connection that was used last, or a new one. Rejects, or throws, with the Refusal that the sandbox is told.
    * A connection serves one `session` only: an upstream that answers one request twice cannot put the second answer
-   * before another sandbox.
+   * before another sandbox. `wanted`: what the client speaks.
    */
-  acquire(origin: Origin, session = ''): ClientConnection | Promise<ClientConnection> {
-    const key = `${origin.scheme}|${origin.host}|${origin.port}|${session}`;
+  acquire(
+    origin: Origin,
+    session = '',
+    wanted: Wanted = 'http1',
+  ): UpstreamConnection | Promise<UpstreamConnection> {
+    const kind = wanted === 'http1' ? origin.scheme : wanted;
+    const key = `${kind}|${origin.host}|${origin.port}|${session}`;
     const pool = this.#pools.get(key) ?? this.#addPool(key);
-    return pool.take() ?? this.#open(pool, origin);
+    return pool.take() ?? this.#open(pool, origin, wanted);
   }
 
   /** A connection for bytes that pass unread. */
@@ -103,14 +118,23 @@ export class Upstream {
     return pool;
   }
 
-  async #open(pool: Pool, origin: Origin): Promise<ClientConnection> {
-    pool.reserve();
-    try {
-      return pool.add(await this.#dialer.dial(origin));
-    } catch (thrown) {
-      pool.giveBack();
-      throw thrown;
+  async #open(pool: Pool, origin: Origin, wanted: Wanted): Promise<UpstreamConnection> {
+    // Many requests share one connection, once it is there; so they wait for one that may turn out so.
+    while (pool.opening) {
+      await pool.opening; // oxlint-disable-line no-await-in-loop -- one after the other
+      const shared = pool.take();
+      if (shared) return shared;
     }
+    pool.reserve();
+    const dialled = this.#dialer.dial(origin, ALPN[wanted]).then(
+      socket => pool.add(socket),
+      (thrown: unknown) => {
+        pool.giveBack();
+        throw thrown;
+      },
+    );
+    if ((pool.isShared ?? wanted === 'http2') && !pool.opening) pool.await(dialled);
+    return dialled;
   }
 }
 
@@ -124,7 +148,13 @@ interface Idle {
 class Pool {
   readonly #limits: UpstreamLimits;
   readonly #idle: Idle[] = [];
-  readonly #connections = new Set<ClientConnection>();
+  readonly #connections = new Set<UpstreamConnection>();
+  /** Of the connections, those that take several requests at a time. */
+  readonly #shared: Http2ClientConnection[] = [];
+  /** Whether the origin was last found to speak HTTP/2; undefined: not asked yet. */
+  isShared: boolean | undefined;
+  /** Settles when the connection that others wait for is there; rejects like it. */
+  opening: Promise<void> | null = null;
   #dialling = 0;
   #closed = false;
 
@@ -137,12 +167,21 @@ class Pool {
   }
 
   /** Last in, first out: the connection least likely to have been closed by the other side. */
-  take(): ClientConnection | undefined {
+  take(): UpstreamConnection | undefined {
+    for (let i = this.#shared.length - 1; i >= 0; i--) if (this.#shared[i]?.isOpen) return this.#shared[i];
     for (;;) {
       const connection = this.#idle.pop()?.connection;
       // Whether it ended a moment ago, and has not said so yet.
       if (!connection || (connection.socket.readable && connection.socket.writable)) return connection;
     }
+  }
+
+  /** Makes others wait for a connection, and for what it says of itself. */
+  await(dialled: Promise<UpstreamConnection>): void {
+    const opening = dialled.then(one => (one instanceof Http2ClientConnection ? one.settled : undefined));
+    this.opening = opening;
+    const over = (): void => void (this.opening = null);
+    opening.then(over, over);
   }
 
   reserve(): void {
@@ -157,11 +196,18 @@ class Pool {
   }
 
   /** In the place that was reserved. */
-  add(socket: Socket): ClientConnection {
-    if (socket.destroyed) throw new Refusal('upstream_unreachable');
-    const connection = new ClientConnection(socket, this.#limits, this);
-    this.#connections.add(connection);
+  add(socket: Socket): UpstreamConnection {
     this.#dialling--;
+    if (socket.destroyed) throw new Refusal('upstream_unreachable');
+    this.isShared = socket instanceof TLSSocket && socket.alpnProtocol === 'h2';
+    const connection = this.isShared ? this.#share(socket) : new ClientConnection(socket, this.#limits, this);
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  #share(socket: Socket): Http2ClientConnection {
+    const connection = new Http2ClientConnection(socket, this.#limits, this);
+    this.#shared.push(connection);
     return connection;
   }
 
@@ -172,8 +218,10 @@ class Pool {
   }
 
   /** The connection's call: it has ended. */
-  closed(connection: ClientConnection): void {
+  closed(connection: UpstreamConnection): void {
     this.#connections.delete(connection);
+    const shared = this.#shared.findIndex(one => one === connection);
+    if (shared >= 0) this.#shared.splice(shared, 1);
     const at = this.#idle.findIndex(idle => idle.connection === connection);
     if (at >= 0) this.#idle.splice(at, 1);
   }
@@ -183,10 +231,12 @@ class Pool {
     // The oldest stand first.
     while (this.#idle[0] && now - this.#idle[0].since > this.#limits.idleMs)
       this.#idle.shift()?.connection.destroy();
+    for (const shared of this.#shared) if (shared.idleFor(now) > this.#limits.idleMs) shared.close();
   }
 
   close(): void {
     this.#closed = true;
     for (const { connection } of this.#idle.splice(0)) connection.destroy();
+    for (const shared of this.#shared) shared.close();
   }
 }

@@ -26,7 +26,9 @@ const NETWORK_ERRORS = new Set([
   'ENETUNREACH',
   'ENETDOWN',
 ]);
-const ALPN = ['http/1.1'];
+/** Protocols to offer (RFC 7301), the preferred one first. */
+export type Alpn = readonly string[];
+const HTTP1_ONLY: Alpn = ['http/1.1'];
 
 /** The client's end of TLS: one set of trusted roots, and a session per origin to resume. */
 export class TlsClient {
@@ -44,7 +46,7 @@ export class TlsClient {
   }
 
   /** Resolves once the server has proved to be `host`; until then nothing is sent but the handshake. */
-  secure(socket: Socket, host: string, port: number): Promise<tls.TLSSocket> {
+  secure(socket: Socket, host: string, port: number, alpn: Alpn = HTTP1_ONLY): Promise<tls.TLSSocket> {
     const origin = `${host}|${port}`;
     const known = this.#resumable(origin);
     const secured = tls.connect({
@@ -55,7 +57,7 @@ export class TlsClient {
       secureContext: this.#context,
       // Said outright, because an environment variable can turn the default off.
       rejectUnauthorized: true,
-      ALPNProtocols: ALPN,
+      ALPNProtocols: [...alpn],
     });
     this.#remember(secured, origin, known);
     return established(secured, this.#handshakeMs);

@@ -44,19 +44,19 @@ export class IncomingBody implements Source, DataSink {
     this.#left -= end - at;
     const data = at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end);
     if (data.length > 0) this.data(data);
-    if (this.#left === 0) this.#end([]);
+    if (this.#left === 0) this.end([]);
     return end;
   }
 
   #feedChunked(reader: ChunkedReader, bytes: Buffer, at: number): number {
     const end = reader.read(bytes, at, this);
-    if (reader.done) this.#end(reader.trailers);
+    if (reader.done) this.end(reader.trailers);
     return end;
   }
 
   /** The connection has ended: completes a body that lasts until then. Returns whether the body is complete. */
   close(): boolean {
-    if (this.#left === Number.POSITIVE_INFINITY && !this.#fault) this.#end([]);
+    if (this.#left === Number.POSITIVE_INFINITY && !this.#fault) this.end([]);
     return this.complete;
   }
 
@@ -99,7 +99,8 @@ export class IncomingBody implements Source, DataSink {
     if (this.#unreadBytes > UNREAD_BYTES) this.#valve.pause();
   }
 
-  #end(trailers: RawHeaders): void {
+  /** The body is complete. */
+  end(trailers: RawHeaders): void {
     this.complete = true;
     this.#trailers = trailers;
     this.#sink?.end(trailers);

@@ -9,7 +9,7 @@ import { parseFields } from './fields.ts';
 const MAX_SIZE_DIGITS = 8;
 
 /** Fields that a trailer may not hold: framing, routing, authentication, content format (RFC 9110, section 6.5.1). */
-const NOT_IN_TRAILERS = new Names(
+export const NOT_IN_TRAILERS = new Names(
   'authorization',
   'cache-control',
   'connection',
@@ -20,6 +20,7 @@ const NOT_IN_TRAILERS = new Names(
   'cookie',
   'expect',
   'host',
+  'http2-settings',
   'keep-alive',
   'proxy-authenticate',
   'proxy-authorization',

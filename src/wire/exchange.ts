@@ -1,19 +1,10 @@
 import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
-import type { Refusal } from '../errors.ts';
 import { fieldLines } from '../fields.ts';
-import {
-  CHUNKED,
-  type FieldSource,
-  type RawHeaders,
-  type RequestHead,
-  type Sink,
-  type Source,
-  UNTIL_CLOSE,
-} from '../types.ts';
+import { CHUNKED, type RawHeaders, type RequestHead, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
 import type { IncomingBody } from './body.ts';
-import type { WireLimits } from './limits.ts';
+import type { Answer, Exchange, Switched } from './message.ts';
 import { began, ended, leaveNow } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
@@ -25,69 +16,26 @@ export interface ExchangeOwner {
   /** No other request is wanted on this connection; bytes behind a CONNECT, meant for its tunnel, are none. */
   readonly closing: boolean;
   /** The answer is complete. */
-  answered(x: Exchange): void;
+  answered(x: Http1Exchange): void;
   /** Breaks the connection: the answer cannot be completed. */
   destroy(): void;
-}
-
-/** A protocol that a connection was switched to. Times: performance.now(). */
-export interface Switched {
-  /** Enforces the time limits; called about twice a second. */
-  sweep(now: number, limits: WireLimits): void;
-  /** Ends in good order. */
-  drain(): void;
-  destroy(): void;
-}
-
-export interface ServerHandlers {
-  /** One request, strictly in order: the next one is not read before this one is answered and received. */
-  request(x: Exchange): void;
-  /** A head that could not be read; it may be answered, then the connection closes. */
-  malformed(x: Exchange, refusal: Refusal): void;
-  /** The socket is closed; not called after `detach`. */
-  closed(): void;
-}
-
-export interface ServerOptions {
-  /** The proxy's own connection, where CONNECT and absolute-form stand. */
-  readonly connect?: boolean;
-}
-
-export interface Answer {
-  readonly status: number;
-  readonly reason: string;
-  /** Without framing and hop-by-hop fields: the exchange writes those. */
-  readonly headers: RawHeaders;
-  /** The head that the fields are from, if they are. */
-  readonly source?: FieldSource | undefined;
-  /** Body bytes; undefined: not known beforehand. */
-  readonly length: number | undefined;
-  /** Closes the connection after the answer. */
-  readonly close?: boolean;
 }
 
 /** A request without content. */
 const NOTHING = Buffer.alloc(0);
 const NO_BODY: Source = { pipe: sink => sink.end([]), take: () => NOTHING };
 
-/** One request of a client and its answer. */
-export class Exchange implements WriterOwner {
+/** One request of a connection, and its answer. */
+export class Http1Exchange implements Exchange, WriterOwner {
   readonly head: RequestHead;
   readonly body: Source;
-  /** performance.now() when the head was complete. */
   readonly startedAt: number = performance.now();
-  /** Wire bytes of the request so far, head included. */
   bytesIn: number;
-  /**
-   * The client went away, was too slow, or broke its body's framing, before the answer was complete; called at most
-   * once. With a Refusal as the cause the client is still there: it may be answered, if no answer was begun.
-   */
   onAbort: ((cause: Error) => void) | null = null;
   /** The connection closes behind the answer. */
   closes = false;
   /** The answer is a 2xx to CONNECT: the tunnel begins behind its head (RFC 9110, section 9.3.6). */
   opensTunnel = false;
-  /** Answers for the connection from now on. */
   switched: Switched | null = null;
   readonly #owner: ExchangeOwner;
   #interimBytes = 0;
@@ -105,22 +53,22 @@ export class Exchange implements WriterOwner {
     this.bytesIn = head.bytes.length;
   }
 
-  /** The answer is complete, or nobody is there to read it. */
+  get isHttp2(): boolean {
+    return false;
+  }
+
   get done(): boolean {
     return this.#done;
   }
 
-  /** An answer was begun. */
   get responded(): boolean {
     return this.#answer !== null;
   }
 
-  /** Wire bytes of the answer so far, interim answers included. */
   get bytesOut(): number {
     return this.#interimBytes + (this.#answer?.bytes ?? 0);
   }
 
-  /** The request's body was received to its end. */
   get received(): boolean {
     return this.#incoming === null || this.#incoming.complete;
   }
@@ -134,10 +82,6 @@ export class Exchange implements WriterOwner {
     this.#owner.socket.write(text, 'latin1');
   }
 
-  /**
-   * Answers with 101 and gives the connection to the protocol that `headers` name: its socket, paused, and the bytes
-   * that came too early. The caller sets `switched` next.
-   */
   switch(headers: RawHeaders): { socket: Socket; early: Buffer } {
     const { socket } = this.#owner;
     const early = this.#owner.release();
@@ -149,7 +93,6 @@ export class Exchange implements WriterOwner {
     return { socket, early };
   }
 
-  /** Begins the answer; its head is held until the first bytes of the body, the end, or `flush`. */
   respond(answer: Answer): Sink {
     if (this.#answer) throw new Error('a request is answered once');
     this.opensTunnel = this.head.method === 'CONNECT' && answer.status >= 200 && answer.status < 300;
@@ -188,7 +131,6 @@ export class Exchange implements WriterOwner {
     return `content-length: ${length}\r\n${connection}\r\n`;
   }
 
-  /** Sends what is held. */
   flush(): void {
     this.#answer?.flush();
   }

@@ -3,15 +3,21 @@ import { asRefusal, Refusal } from '../errors.ts';
 import type { RequestHead } from '../types.ts';
 import { IncomingBody, type Valve } from './body.ts';
 import { CR, LF } from './chars.ts';
-import { Exchange, type ExchangeOwner, type ServerHandlers, type ServerOptions } from './exchange.ts';
+import { type ExchangeOwner, Http1Exchange } from './exchange.ts';
 import { fault } from './fault.ts';
 import { checkPartialHead, headLength, parseRequestHead, unreadableHead } from './head.ts';
 import { LINGER_BYTES, LINGER_MS, type WireLimits } from './limits.ts';
+import type { Connection, ServerHandlers } from './message.ts';
 import { Progress } from './progress.ts';
 import { leaveNow } from './turn.ts';
 
-export { Exchange, type ServerHandlers, type ServerOptions } from './exchange.ts';
+export type { Exchange, ServerHandlers } from './message.ts';
 export { WIRE_LIMITS, type WireLimits } from './limits.ts';
+
+export interface ServerOptions {
+  /** The proxy's own connection, where CONNECT and absolute-form stand. */
+  readonly connect?: boolean;
+}
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
@@ -19,13 +25,13 @@ const NOTHING: Buffer = Buffer.alloc(0);
  * The client's leg: requests of one connection (RFC 9112), one after another. The socket must have been made with
  * `allowHalfOpen: false`.
  */
-export class ServerConnection implements ExchangeOwner, Valve {
+export class ServerConnection implements Connection, ExchangeOwner, Valve {
   readonly socket: Socket;
   readonly #limits: WireLimits;
   readonly #handlers: ServerHandlers;
   readonly #isProxy: boolean;
   readonly #progress = new Progress();
-  #exchange: Exchange | null = null;
+  #exchange: Http1Exchange | null = null;
   #body: IncomingBody | null = null;
   /** Bytes received and not yet read. */
   #held: Buffer = NOTHING;
@@ -104,7 +110,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
       this.#fail(new Refusal('request_timeout'));
   }
 
-  #sweepExchange(x: Exchange, now: number): void {
+  #sweepExchange(x: Http1Exchange, now: number): void {
     const isDue = (!x.received && !this.socket.isPaused()) || this.socket.writableLength > 0;
     const stalled = this.#progress.stalledFor(this.socket, isDue, now);
     if (stalled > this.#limits.bodyIdleMs) this.#fail(new Refusal('request_timeout'));
@@ -163,7 +169,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
   #start(head: RequestHead): void {
     const isEmpty = head.length === 0;
     const body = isEmpty ? null : new IncomingBody(head.length, 'malformed_request', this.#limits, this);
-    const x = new Exchange(this, head, body);
+    const x = new Http1Exchange(this, head, body);
     this.#exchange = x;
     this.#body = body;
     this.#hasBegun = false;
@@ -195,7 +201,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
     return false;
   }
 
-  #readBody(x: Exchange, body: IncomingBody): void {
+  #readBody(x: Http1Exchange, body: IncomingBody): void {
     const bytes = this.#held;
     this.#held = NOTHING;
     const end = body.feed(bytes, 0);
@@ -226,7 +232,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
 
   // ---- out -----------------------------------------------------------------------------------------------------
 
-  answered(x: Exchange): void {
+  answered(x: Http1Exchange): void {
     if (x.opensTunnel) return;
     if (x.closes || this.closing) return this.#close();
     this.#exchange = null;
@@ -256,7 +262,7 @@ export class ServerConnection implements ExchangeOwner, Valve {
     this.#since = performance.now();
     this.#unpause();
     if (!x) {
-      const unreadable = new Exchange(this, unreadableHead(unread), null);
+      const unreadable = new Http1Exchange(this, unreadableHead(unread), null);
       this.#exchange = unreadable;
       this.#handlers.malformed(unreadable, refusal);
     } else if (x.responded) {

@@ -21,7 +21,7 @@ test('swaps the stub for the credential, and back in whatever the upstream repea
 test('shows the refusal of a host that no rule allows', async () => {
   const { env, gate } = await echoScene();
   const ran = await runOk('curl', ['-sS', '-i', 'https://denied.corp.test/secret'], { env });
-  expect(ran.stdout).toMatch(/^HTTP\/1\.1 403 /m);
+  expect(ran.stdout).toMatch(/^HTTP\/2 403 /m);
   expect(ran.stdout).toMatch(/^stubgate-reason: no_rule\r$/im);
   const [line] = await gate.audit(1);
   const { error } = JSON.parse(ran.stdout.slice(ran.stdout.lastIndexOf('\r\n\r\n'))) as {

@@ -139,7 +139,7 @@ test('a JSON body of more than 1 MiB is refused before it is sent', async () => 
     env: box.env,
     input: JSON.stringify({ key: box.stub, padding: 'x'.repeat(1024 * 1024) }),
   });
-  expect(ran.stdout).toMatch(/^HTTP\/1\.1 413 /m);
+  expect(ran.stdout).toMatch(/^HTTP\/2 413 /m);
   expect(ran.stdout).toContain('"code":"body_too_large"');
   expect(box.upstream.requests).toEqual([]);
   expect(await box.gate.audit(1)).toMatchObject([

@@ -128,3 +128,50 @@ describe('fields', () => {
     expect(out.headers).toEqual([...headers, 'X-New', 'new']);
   });
 });
+
+describe('Outbound.fields, for HTTP/2', () => {
+  const fields = (headers: readonly string[], target = '/x?y') =>
+    Outbound.from(headOf(target, headers), target, ruleOf([])).fields();
+
+  it('takes Host out as the authority, and keeps the other fields in their case and order', () => {
+    expect(fields(['Host', 'a.example:8443', 'x-B', '1', 'X-a', '2'])).toEqual({
+      method: 'GET',
+      authority: 'a.example:8443',
+      path: '/x?y',
+      headers: ['x-B', '1', 'X-a', '2'],
+      sensitive: [],
+    });
+  });
+
+  it.each([
+    ['trailers', ['te', 'trailers']],
+    ['Trailers', ['te', 'trailers']],
+    ['gzip', []],
+    ['trailers, gzip', []],
+  ])('of TE: %s, passes on that trailers are welcome', (value, expected) => {
+    expect(fields(['Host', 'a', 'TE', value, 'Connection', 'TE']).headers).toEqual(expected);
+  });
+
+  it('does not ask for compressed gRPC messages', () => {
+    expect(fields(['Host', 'a', 'grpc-accept-encoding', 'gzip']).headers).toEqual([]);
+  });
+
+  it('names what holds a credential', () => {
+    const out = Outbound.from(headOf('/', ['Host', 'a', 'X', 'y']), '/', injecting);
+    bearer.inject(out, undefined, new Secret('github', 'sesame-open'));
+    out.target = new Secret('github', '/bot-sesame-open');
+    expect(out.fields()).toEqual({
+      method: 'GET',
+      authority: 'a',
+      path: '/bot-sesame-open',
+      headers: ['X', 'y', 'Authorization', 'Bearer sesame-open'],
+      sensitive: [':path', 'Authorization'],
+    });
+  });
+
+  it('refuses a credential that cannot stand in a field', () => {
+    const out = Outbound.from(headOf('/', ['Host', 'a']), '/', injecting);
+    bearer.inject(out, undefined, new Secret('github', 'sesame\0open'));
+    expect(() => out.fields()).toThrow(Refusal);
+  });
+});

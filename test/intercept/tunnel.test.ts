@@ -83,7 +83,8 @@ test('data that comes with the end of the handshake is kept for whoever listens 
 
 test.each<[string, tls.ConnectionOptions, string | false]>([
   ['http/1.1', { ALPNProtocols: ['http/1.1'] }, 'http/1.1'],
-  ['h2 and http/1.1', { ALPNProtocols: ['h2', 'http/1.1'] }, 'http/1.1'],
+  ['h2', { ALPNProtocols: ['h2'] }, 'h2'],
+  ['http/1.1 and h2', { ALPNProtocols: ['http/1.1', 'h2'] }, 'h2'],
   ['nothing', {}, false],
 ])('a client that offers %s in ALPN', async (_, options, expected) => {
   const { port } = await intercepting(context);
@@ -92,9 +93,9 @@ test.each<[string, tls.ConnectionOptions, string | false]>([
   expect(socket.alpnProtocol).toBe(expected);
 });
 
-test('a client that offers only h2 is told no_application_protocol', async () => {
+test('a client that offers only h3 is told no_application_protocol', async () => {
   const server = await intercepting(context);
-  const [error] = (await once(client(server.port, { ALPNProtocols: ['h2'] }), 'error')) as [Error];
+  const [error] = (await once(client(server.port, { ALPNProtocols: ['h3'] }), 'error')) as [Error];
   expect(error.message).toMatch(/no application protocol/);
   await vi.waitFor(() => expect(server.failures).toHaveLength(1));
 });
@@ -196,6 +197,7 @@ needs('curl')('curl verifies the leaf', async () => {
   const { port } = await intercepting(context);
   const args = [
     '-sS',
+    '--http1.1',
     '--cacert',
     rootFile(),
     '--resolve',

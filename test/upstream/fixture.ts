@@ -103,7 +103,12 @@ export function answering(answer: string): (socket: Socket) => void {
 
 export const OK = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok';
 
-export function upstreamWith(options: Partial<UpstreamOptions> = {}): Upstream {
+/** An upstream none of whose servers speaks HTTP/2. */
+export interface Http1Upstream extends Pick<Upstream, 'connectRaw' | 'sweep' | 'close'> {
+  acquire(origin: Origin, session?: string): ClientConnection | Promise<ClientConnection>;
+}
+
+export function upstreamWith(options: Partial<UpstreamOptions> = {}): Http1Upstream {
   const upstream = new Upstream({
     resolve: new Map(),
     allowPrivate: LOOPBACK,
@@ -113,14 +118,14 @@ export function upstreamWith(options: Partial<UpstreamOptions> = {}): Upstream {
     ...options,
   });
   onTestFinished(() => upstream.close());
-  return upstream;
+  return upstream as unknown as Http1Upstream;
 }
 
 export function origin(host: string, port: number, scheme: 'http' | 'https' = 'http'): Origin {
   return { scheme, host: host as CanonicalHost, port };
 }
 
-export async function acquire(upstream: Upstream, from: Origin): Promise<ClientConnection> {
+export async function acquire(upstream: Http1Upstream, from: Origin): Promise<ClientConnection> {
   return await upstream.acquire(from);
 }
 

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { asRefusal, type Reason, Refusal } from '../../errors.ts';
 import type { Sink } from '../../types.ts';
 import type { Valve } from '../body.ts';
-import type { Switched } from '../exchange.ts';
+import type { Switched } from '../message.ts';
 import type { WireLimits } from '../limits.ts';
 import { Endpoint, type EndpointHandlers, type OutgoingMessage } from './endpoint.ts';
 import {

@@ -1,0 +1,173 @@
+import { performance } from 'node:perf_hooks';
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  connect,
+  type SecureClientSessionOptions,
+  type ServerSessionOptions,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import type { RawHeaders, Sink } from '../../types.ts';
+import { type ClientHandlers, NONE } from '../client.ts';
+import type { ClientLimits } from '../limits.ts';
+import { keepCalm } from './calm.ts';
+import { headOf } from './fields.ts';
+import { Request } from './request.ts';
+
+/** A request head in HTTP/2's terms (RFC 9113, section 8.3.1): holds the credentials. */
+export interface Fields {
+  readonly method: string;
+  readonly authority: string;
+  readonly path: string;
+  /** Names in any case; no Host. */
+  readonly headers: RawHeaders;
+  /** Names, pseudo-header fields too, whose values no intermediary may index. */
+  readonly sensitive: readonly string[];
+}
+
+/** What a connection tells its owner. */
+export interface Http2ClientEvents {
+  /** The connection has ended. */
+  closed(c: Http2ClientConnection): void;
+}
+
+/** Streams under way before the peer has told how many it takes (RFC 9113, section 6.5.2). */
+const FIRST_STREAMS = 100;
+const MAX_STREAMS = 250;
+/** ms without a byte, requests under way, until a PING is sent; and for its answer (RFC 9113, section 6.7). */
+const SILENT_MS = 30_000;
+const PING_MS = 10_000;
+/** ms for the peer's first SETTINGS, which it sends before anything else (RFC 9113, section 3.4). */
+const SETTLE_MS = 1000;
+/** Bytes that an upstream may send before the client has read them: of one stream, of all. */
+const WINDOW = 128 * 1024;
+const CONNECTION_WINDOW = 1024 * 1024;
+
+/** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
+export class Http2ClientConnection {
+  readonly #session: ClientHttp2Session;
+  readonly #socket: Socket;
+  readonly #limits: ClientLimits;
+  readonly #requests = new Set<Request>();
+  #begun = 0;
+  /** Bytes received by the last sweep, since when, and whether a PING was sent since. */
+  #heard = 0;
+  #heardAt = 0;
+  #isAsked = false;
+  #maxStreams = FIRST_STREAMS;
+  #isRetired = false;
+  /** Settles when the peer has told how many streams it takes, or has had time to. */
+  readonly settled: Promise<void>;
+  /** performance.now() when the last request ended. */
+  #idleSince = performance.now();
+
+  constructor(socket: Socket, limits: ClientLimits, events: Http2ClientEvents) {
+    this.#socket = socket;
+    this.#limits = limits;
+    const session = connect('https://upstream.invalid', optionsOf(limits, socket));
+    this.#session = session;
+    keepCalm(session, socket);
+    session.once('connect', () => {
+      if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW);
+    });
+    session.on('error', () => {});
+    this.settled = new Promise(resolve => {
+      const timer = setTimeout(resolve, SETTLE_MS);
+      const settle = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      session.once('remoteSettings', settle);
+      session.once('close', settle);
+    });
+    session.on('remoteSettings', ({ maxConcurrentStreams = MAX_STREAMS }) => {
+      this.#maxStreams = Math.min(maxConcurrentStreams, MAX_STREAMS);
+    });
+    session.on('goaway', () => (this.#isRetired = true));
+    session.on('close', () => events.closed(this));
+  }
+
+  /** Requests that were begun on this connection; > 0: it is a reused one. */
+  get requests(): number {
+    return this.#begun;
+  }
+
+  /** It takes another request now. */
+  get isOpen(): boolean {
+    if (this.#isRetired || this.#session.closed || this.#session.destroyed) return false;
+    return this.#requests.size < this.#maxStreams;
+  }
+
+  /** ms without a request; 0 as long as there is one. `now`: performance.now(). */
+  idleFor(now: number): number {
+    return this.#requests.size > 0 ? 0 : now - this.#idleSince;
+  }
+
+  /** Begins a request. `length`: body bytes, CHUNKED (not known), or NONE. */
+  send(fields: Fields, length: number, handlers: ClientHandlers): Sink {
+    const { method, authority, path, headers, sensitive } = fields;
+    const pseudo = { ':method': method, ':scheme': 'https', ':authority': authority, ':path': path };
+    const framed = length >= 0 ? [...headers, 'content-length', `${length}`] : headers;
+    const { headers: head } = headOf(pseudo, framed, sensitive);
+    const stream: ClientHttp2Stream = this.#session.request(head, { endStream: length === NONE });
+    const request = new Request(stream, method, length, this.#limits, handlers);
+    this.#begun++;
+    this.#requests.add(request);
+    stream.on('close', () => {
+      this.#requests.delete(request);
+      this.#idleSince = performance.now();
+    });
+    return request;
+  }
+
+  /** Nothing is held: node:http2 sends at the end of the event loop's turn. */
+  flush(): void {}
+
+  /** Gives up the request that `sink` was returned for; nothing if it is over. */
+  cancel(sink: Sink): void {
+    if (sink instanceof Request) sink.cancel();
+  }
+
+  /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
+  sweep(now: number): void {
+    this.#listen(now);
+    for (const request of this.#requests) request.sweep(now);
+  }
+
+  /** A connection that is silent is asked for a sign of life, so that not each of its requests has to wait in vain. */
+  #listen(now: number): void {
+    const { bytesRead } = this.#socket;
+    if (bytesRead !== this.#heard || this.#requests.size === 0) {
+      this.#heard = bytesRead;
+      this.#heardAt = now;
+      this.#isAsked = false;
+    } else if (!this.#isAsked && now - this.#heardAt > SILENT_MS) {
+      this.#isAsked = true;
+      this.#session.ping(() => {});
+    } else if (now - this.#heardAt > SILENT_MS + PING_MS) {
+      this.#session.destroy(new Error('the upstream gives no sign of life'));
+    }
+  }
+
+  /** Lets requests under way finish; takes no other. */
+  close(): void {
+    this.#isRetired = true;
+    this.#session.close();
+  }
+}
+
+type Options = SecureClientSessionOptions & Pick<ServerSessionOptions, 'strictSingleValueFields'>;
+
+function optionsOf(limits: ClientLimits, socket: Socket): Options {
+  return {
+    createConnection: () => socket,
+    settings: {
+      enablePush: false,
+      initialWindowSize: WINDOW,
+      maxHeaderListSize: 2 * limits.head,
+    },
+    maxHeaderListPairs: limits.headers + 8,
+    maxReservedRemoteStreams: 0,
+    strictSingleValueFields: false,
+  };
+}

@@ -1,0 +1,131 @@
+import { once } from 'node:events';
+import net, { type AddressInfo } from 'node:net';
+import { expect, onTestFinished, test } from 'vitest';
+import { Refusal } from '../../../src/errors.ts';
+import type { ResponseHead, Sink } from '../../../src/types.ts';
+import { NONE } from '../../../src/wire/client.ts';
+import { Http2ClientConnection } from '../../../src/wire/h2/client.ts';
+import { CLIENT_LIMITS } from '../../../src/wire/limits.ts';
+import { Peer } from '../../support/peer.ts';
+import {
+  block,
+  END_HEADERS,
+  END_STREAM,
+  frame,
+  GOAWAY,
+  HEADERS,
+  PING,
+  SETTINGS,
+  u32,
+} from '../../support/h2-frames.ts';
+
+interface Scene {
+  readonly connection: Http2ClientConnection;
+  /** The upstream's end, which says what the test makes it say. */
+  readonly peer: Peer;
+  readonly closed: Promise<void>;
+}
+
+async function scene(): Promise<Scene> {
+  const server = net.createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const accepted = once(server, 'connection');
+  const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1');
+  const [[other]] = (await Promise.all([accepted, once(socket, 'connect')])) as [[net.Socket], unknown];
+  const peer = new Peer(other);
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const connection = new Http2ClientConnection(socket, CLIENT_LIMITS, { closed: () => resolve() });
+  onTestFinished(() => {
+    peer.cut();
+    socket.destroy();
+    server.close();
+  });
+  await peer.send(frame(SETTINGS, 0, 0, Buffer.concat([Buffer.from([0, 3]), u32(2)])));
+  await connection.settled;
+  return { connection, peer, closed };
+}
+
+interface Asked {
+  readonly sink: Sink;
+  readonly answer: Promise<ResponseHead>;
+}
+
+function ask(connection: Http2ClientConnection): Asked {
+  const { promise: answer, resolve, reject } = Promise.withResolvers<ResponseHead>();
+  answer.catch(() => undefined);
+  const fields = {
+    method: 'GET',
+    authority: 'a.test',
+    path: `/${'a'.repeat(300)}`,
+    headers: [],
+    sensitive: [],
+  };
+  const sink = connection.send(fields, NONE, {
+    informational: () => undefined,
+    response: resolve,
+    failed: reject,
+  });
+  sink.end([]);
+  return { sink, answer };
+}
+
+const answer = (id: number): Buffer =>
+  frame(HEADERS, END_HEADERS | END_STREAM, id, block([[':status', '200']]));
+
+test('takes as many requests at a time as the peer says', async () => {
+  const { connection, peer } = await scene();
+  const first = ask(connection);
+  expect(connection.isOpen).toBe(true);
+  ask(connection);
+  expect(connection.isOpen).toBe(false);
+  await peer.send(answer(1));
+  expect((await first.answer).status).toBe(200);
+  await expect.poll(() => connection.isOpen, { timeout: 10_000 }).toBe(true);
+});
+
+test('after a GOAWAY it takes no more, and what the peer did not process is told apart', async () => {
+  const { connection, peer } = await scene();
+  const processed = ask(connection);
+  const unprocessed = ask(connection);
+  await peer.send(frame(GOAWAY, 0, 0, Buffer.concat([u32(1), u32(0)])));
+  await expect(unprocessed.answer).rejects.toMatchObject({ code: 'upstream_unreachable' });
+  expect(connection.isOpen).toBe(false);
+  await peer.send(answer(1));
+  expect((await processed.answer).status).toBe(200);
+});
+
+test('a silent connection is asked for a sign of life once, and given up without one', async () => {
+  const { connection, peer, closed } = await scene();
+  const asked = ask(connection);
+  const now = performance.now();
+  const ping = frame(PING, 0, 0).subarray(3, 9).toString('latin1');
+  await expect.poll(() => peer.received.length, { timeout: 10_000 }).toBeGreaterThan(200);
+  connection.sweep(now);
+  connection.sweep(now + 29_000);
+  expect(peer.received.includes(ping, 0, 'latin1')).toBe(false);
+  connection.sweep(now + 31_000);
+  connection.sweep(now + 32_000);
+  await peer.until(ping);
+  connection.sweep(now + 41_000);
+  await closed;
+  await expect(asked.answer).rejects.toBeInstanceOf(Refusal);
+});
+
+test('the answer is waited for as long as the limit says', async () => {
+  const { connection, peer } = await scene();
+  const asked = ask(connection);
+  await expect.poll(() => peer.received.length, { timeout: 10_000 }).toBeGreaterThan(200);
+  connection.sweep(performance.now() + CLIENT_LIMITS.responseMs + 1000);
+  await expect(asked.answer).rejects.toMatchObject({ code: 'upstream_timeout' });
+});
+
+test('a request that is given up is reset, and the next one goes on', async () => {
+  const { connection, peer } = await scene();
+  const given = ask(connection);
+  connection.cancel(given.sink);
+  const next = ask(connection);
+  await peer.until(frame(3, 0, 1, u32(8)).toString('latin1'));
+  await peer.send(answer(3));
+  expect((await next.answer).status).toBe(200);
+});
