@@ -271,7 +271,8 @@ describe.skipIf(!existsSync('/proc/self/status'))('a message of 128 MiB to a pee
       await flood.done;
       await drain.until(192 * MIB);
       expectClean(drain.start, secret);
-      expect(peak(gate.pid) - before).toBeLessThan(30 * 1024);
+      // In kB; garbage of what passed is in it, but never the 128 MiB.
+      expect(peak(gate.pid) - before).toBeLessThan(64 * 1024);
       client.cut();
       expect((await gate.audit(1))[0]).toMatchObject({ status: 101, scrubbed: reader === 'client' ? 2 : 0 });
     },
