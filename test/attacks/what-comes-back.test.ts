@@ -629,3 +629,33 @@ test('a refusal does not repeat what the upstream said', async () => {
   await checkAround(scene, start, { received: [peer], lines: 1, upstream: SENT });
   peer.cut();
 });
+
+describe('what only the gate may say', () => {
+  const coded = gzipSync('hello');
+  test.each<[string, Answer]>([
+    [
+      'in an answer',
+      withLength(
+        ['Stubgate-Reason: no_rule', 'stubgate-reason: x', 'Alt-Svc: h3=":1"'],
+        Buffer.from('hello'),
+      ),
+    ],
+    [
+      'in a coded answer',
+      withLength(['STUBGATE-REASON: no_rule', 'ALT-SVC: clear', 'Content-Encoding: gzip'], coded),
+    ],
+  ])('is dropped %s', async (name, answer) => {
+    await play(scene, {
+      name,
+      send: request('/x'),
+      answer,
+      status: 200,
+      body: 'hello',
+      headers: [
+        ['stubgate-reason', undefined],
+        ['alt-svc', undefined],
+      ],
+      upstream: SENT,
+    });
+  });
+});

@@ -79,3 +79,31 @@ test.each([
 ])('%d ms are written as %s', (duration, text) => {
   expect(toLine(auditEvent({ duration_ms: duration }), PREV)).toContain(`"duration_ms":${text},`);
 });
+
+const one = { credential: 'api', placement: 'header authorization', version: null };
+test.each<[string, Partial<AuditEvent>]>([
+  ['session', { session: 's-2' }],
+  ['sub', { sub: 'bob' }],
+  ['act', { act: 'agent-8' }],
+  ['rule', { rule: 'other' }],
+  ['verdict', { verdict: 'deny' }],
+  ['reason', { reason: 'no_rule' }],
+  ['scheme', { scheme: 'http' }],
+  ['host', { host: 'b.test' }],
+  ['port', { port: 8443 }],
+  ['method', { method: 'POST' }],
+  ['path', { path: '/other' }],
+  ['status', { status: 201 }],
+  ['injected', { injected: [] }],
+  ['the injected credential', { injected: [{ ...one, credential: 'git' }] }],
+  ['the placement', { injected: [{ ...one, placement: 'query key' }] }],
+  ['the version', { injected: [{ ...one, version: '2' }] }],
+  ['scrubbed', { scrubbed: 7 }],
+  ['stubs_seen', { stubs_seen: 7 }],
+  ['time', { time: '2026-01-02T03:04:05.679Z' }],
+])('a line that differs from the one before it in %s only says so', (_, changes) => {
+  const first = auditEvent({ injected: [one], labels: { run: '9' } });
+  const second = { ...first, ...changes };
+  toLine(first, PREV);
+  expect(JSON.parse(toLine(second, PREV))).toEqual(said(second));
+});

@@ -188,3 +188,30 @@ describe('any body', () => {
     expect(tap.calls).toEqual(['pause', 'resume']);
   });
 });
+
+describe('a body that is here', () => {
+  const here = (length: number, ...pieces: readonly string[]) => {
+    const { body: whole } = body(length);
+    for (const piece of pieces) whole.feed(latin1(piece), 0);
+    return whole.take()?.toString('latin1');
+  };
+
+  test.each<[string, number, readonly string[], string | undefined]>([
+    ['counted', 5, ['hello'], 'hello'],
+    ['counted, in two pieces', 5, ['he', 'llo'], 'hello'],
+    ['empty', 0, [], ''],
+    ['chunked', CHUNKED, ['5\r\nhello\r\n2\r\n w\r\n0\r\n\r\n'], 'hello w'],
+    ['chunked, with a trailer', CHUNKED, ['5\r\nhello\r\n0\r\nx: y\r\n\r\n'], undefined],
+    ['not yet whole', 5, ['hell'], undefined],
+    ['until the connection ends', UNTIL_CLOSE, ['hello'], undefined],
+  ])('is taken only whole: %s', (_, length, pieces, expected) => {
+    expect(here(length, ...pieces)).toBe(expected);
+  });
+
+  test('is not taken once it is broken', () => {
+    const { body: broken } = body(5);
+    broken.feed(latin1('hell'), 0);
+    broken.fail(new Error('cut'));
+    expect(broken.take()).toBeUndefined();
+  });
+});
