@@ -84,7 +84,7 @@ export class ProxyListener {
         malformed: (x, refusal) => this.#refuse(x, undefined, refusal),
         closed: () => this.#outer.delete(connection),
       },
-      { connect: true },
+      true,
     );
     this.#outer.add(connection);
   }

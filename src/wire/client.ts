@@ -2,18 +2,18 @@ import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
 import { asRefusal, Refusal } from '../errors.ts';
-import { CHUNKED, type ResponseHead, type Sink, type Source } from '../types.ts';
+import { type ResponseHead, type Sink, type Source } from '../types.ts';
 import { IncomingBody, type Valve } from './body.ts';
 import { fault } from './fault.ts';
+import { framingLines, NONE } from './framing.ts';
 import { hasBareLf, headLength, parseResponseHead } from './head.ts';
 import { type ClientLimits, MAX_INTERIM } from './limits.ts';
 import { Progress } from './progress.ts';
+import { type Arriving, arriveSoon } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
+export { NONE } from './framing.ts';
 export { CLIENT_LIMITS, type ClientLimits } from './limits.ts';
-
-/** Length of a request that has no content and says nothing of it (RFC 9110, section 8.6). */
-export const NONE = -3;
 
 export interface ClientHandlers {
   /** A 1xx answer. */
@@ -40,7 +40,7 @@ export interface ClientEvents {
 const NOTHING: Buffer = Buffer.alloc(0);
 
 /** The upstream's leg: requests on one connection (RFC 9112), one after another. The socket is connected already. */
-export class ClientConnection implements WriterOwner, Valve {
+export class ClientConnection implements WriterOwner, Arriving, Valve {
   readonly socket: Socket;
   readonly #limits: ClientLimits;
   readonly #events: ClientEvents;
@@ -94,7 +94,7 @@ export class ClientConnection implements WriterOwner, Valve {
     const writer = new MessageWriter(
       this.socket,
       this,
-      head + framing(length),
+      head + framingLines(length),
       length === NONE ? BODYLESS : length,
     );
     this.#writer = writer;
@@ -134,17 +134,22 @@ export class ClientConnection implements WriterOwner, Valve {
     // What nobody asked for may be the answer that a later request would be given.
     if (!this.#handlers) return this.destroy();
     this.#hasAnswered = true;
+    // Retryable: it may be what a server says before it closes an idle connection.
+    if (this.#writer?.unsent === true)
+      return this.#fail(fault('upstream_malformed', 'An answer before the request'), true);
+    const isFirst = this.#held.length === 0 && !this.#body;
     this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
+    if (isFirst) arriveSoon(this);
+    else this.arrived();
+  };
+
+  arrived(): void {
     try {
-      // Retryable: it may be what a server says before it closes an idle connection.
-      if (this.#writer?.unsent === true) {
-        return this.#fail(fault('upstream_malformed', 'An answer before the request'), true);
-      }
       while (this.#handlers && this.#held.length > 0 && this.#readPart());
     } catch (thrown) {
       this.#fail(thrown);
     }
-  };
+  }
 
   /** False: nothing more can be read now. */
   #readPart(): boolean {
@@ -267,6 +272,7 @@ export class ClientConnection implements WriterOwner, Valve {
   };
 
   readonly #onEnd = (): void => {
+    this.arrived();
     if (this.#body?.close() === true) this.#finish();
     else if (this.#handlers) this.#lost();
     else this.destroy();
@@ -283,13 +289,8 @@ export class ClientConnection implements WriterOwner, Valve {
   };
 
   readonly #onClose = (): void => {
+    this.arrived();
     if (this.#handlers) this.#lost();
     this.#events.closed(this);
   };
-}
-
-/** The framing fields and the empty line. */
-function framing(length: number): string {
-  if (length === NONE) return '\r\n';
-  return length === CHUNKED ? 'transfer-encoding: chunked\r\n\r\n' : `content-length: ${length}\r\n\r\n`;
 }

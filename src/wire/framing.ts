@@ -1,4 +1,5 @@
 import { HOP_BY_HOP, listOf, Names } from '../fields.ts';
+import { CHUNKED } from '../types.ts';
 import { isToken } from './chars.ts';
 import { fault, type Side } from './fault.ts';
 import { isIgnorable } from './headers.ts';
@@ -123,4 +124,13 @@ function connection(framing: Framing, value: string): void {
 function checkNominated(name: string, side: Side): void {
   const allowed = side === 'malformed_request' ? HOP_BY_HOP.has(name) : !name.startsWith('content-');
   if (!allowed) throw fault(side, 'Connection names a header that is not hop-by-hop');
+}
+
+/** Length of a request that has no content and says nothing of it (RFC 9110, section 8.6). */
+export const NONE = -3;
+
+/** The framing fields for a body of that many bytes, or CHUNKED, or NONE; and the empty line. */
+export function framingLines(length: number): string {
+  if (length === NONE) return '\r\n';
+  return length === CHUNKED ? 'transfer-encoding: chunked\r\n\r\n' : `content-length: ${length}\r\n\r\n`;
 }

@@ -9,23 +9,15 @@ import { checkPartialHead, headLength, parseRequestHead, unreadableHead } from '
 import { LINGER_BYTES, LINGER_MS, type WireLimits } from './limits.ts';
 import type { Connection, ServerHandlers } from './message.ts';
 import { Progress } from './progress.ts';
-import { leaveNow } from './turn.ts';
+import { type Arriving, arriveSoon, leaveNow } from './turn.ts';
 
 export type { Exchange, ServerHandlers } from './message.ts';
 export { WIRE_LIMITS, type WireLimits } from './limits.ts';
 
-export interface ServerOptions {
-  /** The proxy's own connection, where CONNECT and absolute-form stand. */
-  readonly connect?: boolean;
-}
-
 const NOTHING: Buffer = Buffer.alloc(0);
 
-/**
- * The client's leg: requests of one connection (RFC 9112), one after another. The socket must have been made with
- * `allowHalfOpen: false`.
- */
-export class ServerConnection implements Connection, ExchangeOwner, Valve {
+/** The client's leg: requests of one connection (RFC 9112), in order. Its socket has `allowHalfOpen: false`. */
+export class ServerConnection implements Connection, ExchangeOwner, Arriving, Valve {
   readonly socket: Socket;
   readonly #limits: WireLimits;
   readonly #handlers: ServerHandlers;
@@ -49,11 +41,12 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
   #dropped = 0;
   #error: Error | null = null;
 
-  constructor(socket: Socket, limits: WireLimits, handlers: ServerHandlers, options: ServerOptions = {}) {
+  /** `isProxy`: the proxy's own connection, where CONNECT and absolute-form stand. */
+  constructor(socket: Socket, limits: WireLimits, handlers: ServerHandlers, isProxy = false) {
     this.socket = socket;
     this.#limits = limits;
     this.#handlers = handlers;
-    this.#isProxy = options.connect === true;
+    this.#isProxy = isProxy;
     socket.setNoDelay(true);
     socket.on('data', this.#onData);
     socket.on('drain', this.#onDrain);
@@ -87,6 +80,7 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
 
   /** Ends the connection behind the exchange under way; at once if there is none. */
   drain(): void {
+    this.arrived();
     this.#draining = true;
     this.#exchange?.switched?.drain();
     if (!this.#exchange && !this.#isDetached) this.#close();
@@ -126,10 +120,20 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
   // ---- in ------------------------------------------------------------------------------------------------------
 
   readonly #onData = (chunk: Buffer): void => {
-    if (this.#deaf) return this.#drop(chunk);
+    if (this.#deaf) {
+      this.#dropped += chunk.length;
+      if (this.#dropped > LINGER_BYTES) this.socket.pause();
+      return;
+    }
+    const isFirst = this.#held.length === 0 && !this.#exchange;
     this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
-    this.#read();
+    if (isFirst) arriveSoon(this);
+    else this.#read();
   };
+
+  arrived(): void {
+    if (!this.socket.destroyed) this.#read();
+  }
 
   /** Reads what is held, message by message; a loop, so that pipelined requests do not nest. */
   #read(): void {
@@ -167,8 +171,8 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
   }
 
   #start(head: RequestHead): void {
-    const isEmpty = head.length === 0;
-    const body = isEmpty ? null : new IncomingBody(head.length, 'malformed_request', this.#limits, this);
+    const { length } = head;
+    const body = length === 0 ? null : new IncomingBody(length, 'malformed_request', this.#limits, this);
     const x = new Http1Exchange(this, head, body);
     this.#exchange = x;
     this.#body = body;
@@ -211,11 +215,6 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
     else if (body.complete) this.#unpause();
   }
 
-  #drop(chunk: Buffer): void {
-    this.#dropped += chunk.length;
-    if (this.#dropped > LINGER_BYTES) this.socket.pause();
-  }
-
   // ---- the socket's flow ---------------------------------------------------------------------------------------
 
   pause(): void {
@@ -244,11 +243,15 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
 
   /** Ends our side and goes on reading for a while, so that the client can read the answer. */
   #close(): void {
+    this.#stopReading();
+    leaveNow();
+    this.socket.end();
+  }
+
+  #stopReading(): void {
     this.#deaf = true;
     this.#held = NOTHING;
     this.#since = performance.now();
-    leaveNow();
-    this.socket.end();
     this.#unpause();
   }
 
@@ -257,10 +260,7 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
     const refusal = asRefusal(thrown);
     const x = this.#exchange;
     const unread = this.#held;
-    this.#deaf = true;
-    this.#held = NOTHING;
-    this.#since = performance.now();
-    this.#unpause();
+    this.#stopReading();
     if (!x) {
       const unreadable = new Http1Exchange(this, unreadableHead(unread), null);
       this.#exchange = unreadable;
@@ -278,6 +278,7 @@ export class ServerConnection implements Connection, ExchangeOwner, Valve {
   };
 
   readonly #onEnd = (): void => {
+    this.arrived();
     if (!this.#exchange || this.#exchange.done) return;
     this.#leave(new Error('the client closed the connection'));
     this.destroy();

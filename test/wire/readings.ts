@@ -52,11 +52,12 @@ function opened(start: Reading['start'], headers: RawHeaders, keepAlive: boolean
 export function readRequests(pieces: readonly Buffer[], connect: boolean): Readings {
   const readings: Readings = { messages: [], state: 'waiting', refusal: null, tunnel: null };
   const socket = new FakeSocket();
+  const open: Exchange[] = [];
   const request = (x: Exchange): void => {
     const { method, target, minor, headers, keepAlive } = x.head;
     const message = opened([method, target, minor], headers, keepAlive);
     readings.messages.push(message);
-    if (method === 'CONNECT') return;
+    if (method === 'CONNECT') return void open.push(x);
     x.onAbort = cause => {
       readings.state = 'refused';
       readings.refusal = asRefusal(cause);
@@ -79,7 +80,7 @@ export function readRequests(pieces: readonly Buffer[], connect: boolean): Readi
     x.respond({ status: refusal.status, reason: '', headers: [], length: 0 }).end([]);
   };
   const handlers = { request, malformed, closed: () => {} };
-  const connection = new ServerConnection(socket.asSocket, WIRE_LIMITS, handlers, { connect });
+  const connection = new ServerConnection(socket.asSocket, WIRE_LIMITS, handlers, connect);
   for (const piece of pieces) socket.receive(piece);
   const last = readings.messages.at(-1);
   if (last?.start[0] === 'CONNECT') {
@@ -90,7 +91,17 @@ export function readRequests(pieces: readonly Buffer[], connect: boolean): Readi
     socket.pump();
     last.state = 'complete';
   }
-  return readings;
+  return leaving(readings, () => {
+    for (const x of open) x.respond({ status: 200, reason: '', headers: [], length: undefined }).end([]);
+    socket.destroy();
+  });
+}
+
+/** What was read until now: the connection's end adds nothing to it. While it stays open, others are read later. */
+function leaving(readings: Readings, end: () => void): Readings {
+  const now = { ...readings, messages: readings.messages.map(message => ({ ...message })) };
+  end();
+  return now;
 }
 
 /** What our upstream leg reads from these pieces as the answer to one request. `fin`: then the connection ends. */

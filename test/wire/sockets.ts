@@ -14,7 +14,7 @@ export class Listener {
     this.#server = createServer(socket => {
       this.sockets.push(socket);
       const all = { request: ok, malformed: refuse, closed: () => {}, ...handlers };
-      this.connections.push(new ServerConnection(socket, WIRE_LIMITS, all, { connect }));
+      this.connections.push(new ServerConnection(socket, WIRE_LIMITS, all, connect));
     });
   }
 

@@ -1,4 +1,4 @@
-import { describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Refusal } from '../../src/errors.ts';
 import type { Sink } from '../../src/types.ts';
 import { CLIENT_LIMITS, ClientConnection, NONE } from '../../src/wire/client.ts';
@@ -13,8 +13,15 @@ const POST = 'POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n';
 const later = (ms: number): number => performance.now() + ms;
 const idle: Sink = { onDrain: null, write: () => true, end: () => {}, abort: () => {} };
 
+/** While the exchanges of one test are open, those of the next one would be read a turn later. */
+const sockets: FakeSocket[] = [];
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy();
+});
+
 function serve(request: (x: Exchange) => void = x => reply(x, 'ok')) {
   const socket = new FakeSocket();
+  sockets.push(socket);
   const log: string[] = [];
   const connection = new ServerConnection(socket.asSocket, WIRE_LIMITS, {
     request,
@@ -212,6 +219,7 @@ describe('the socket', () => {
 
 function ask() {
   const socket = new FakeSocket();
+  sockets.push(socket);
   const log: string[] = [];
   const connection = new ClientConnection(socket.asSocket, CLIENT_LIMITS, {
     free: () => log.push('free'),

@@ -40,10 +40,42 @@ test('an answer leaves at once while nothing else is under way', () => {
   expect(socket.output).toContain('alone');
 });
 
+test('heads are read when all sockets were, in their order, while others are under way', async () => {
+  const served = [serve(), serve(), serve()];
+  for (const { socket } of served) socket.receive(GET);
+  // The first one is the second that is under way.
+  expect(served.map(({ open }) => open.length)).toEqual([1, 0, 0]);
+  await turn();
+  expect(served.map(({ open }) => open.length)).toEqual([1, 1, 1]);
+});
+
+test('what waits to be read is read before the connection ends', () => {
+  const { socket, open } = serve();
+  socket.receive(GET);
+  socket.fin();
+  expect([open.length, open[0]?.done]).toEqual([1, true]);
+});
+
+test('a head in pieces is read once', async () => {
+  const { socket, open } = serve();
+  for (const byte of GET) socket.receive(byte);
+  await turn();
+  expect(open).toHaveLength(1);
+});
+
+test('what a client sent before its connection broke is not begun', async () => {
+  const { socket, open } = serve();
+  socket.receive(GET);
+  socket.destroy();
+  await turn();
+  expect(open).toEqual([]);
+});
+
 test('small answers leave at the end of the turn, each in one write', async () => {
   const served = [serve(), serve()];
+  for (const { socket } of served) socket.receive(GET);
+  await turn();
   for (const { socket, open } of served) {
-    socket.receive(GET);
     reply(open[0] as Exchange, 'together');
     expect(socket.writes).toEqual([]);
   }
@@ -57,6 +89,7 @@ test('small answers leave at the end of the turn, each in one write', async () =
 test('answers to pipelined requests leave in their order', async () => {
   const { socket, open } = serve();
   socket.receive(GET + GET + GET);
+  await turn();
   reply(open[0] as Exchange, 'first');
   reply(open[1] as Exchange, 'x'.repeat(40_000)); // too large to wait
   reply(open[2] as Exchange, 'third');
@@ -71,6 +104,7 @@ test('answers to pipelined requests leave in their order', async () => {
 test('an interim answer leaves behind the answer before it', async () => {
   const { socket, open } = serve();
   socket.receive(GET + GET);
+  await turn();
   reply(open[0] as Exchange, 'first');
   open[1]?.informational(103, 'Early Hints', []);
   expect(socket.output).toMatch(/first.*HTTP\/1\.1 103/s);
@@ -78,9 +112,10 @@ test('an interim answer leaves behind the answer before it', async () => {
   expect(socket.output.match(/HTTP\/1\.1/g)).toHaveLength(2);
 });
 
-test('the last answer leaves before the connection is closed', () => {
+test('the last answer leaves before the connection is closed', async () => {
   const { socket, open } = serve();
   socket.receive(LAST);
+  await turn();
   reply(open[0] as Exchange, 'last');
   expect([socket.output.endsWith('last'), socket.ended]).toEqual([true, true]);
 });
@@ -88,6 +123,7 @@ test('the last answer leaves before the connection is closed', () => {
 test('an answer to a client that left goes nowhere', async () => {
   const { socket, open } = serve();
   socket.receive(GET);
+  await turn();
   reply(open[0] as Exchange, 'late');
   socket.fin();
   await turn();
