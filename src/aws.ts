@@ -176,7 +176,8 @@ export function passingFault(thrown: unknown): VaultError | undefined {
   return undefined;
 }
 
-function statusOf(thrown: unknown): number {
+/** Of the answer; 0 if there was none. */
+export function statusOf(thrown: unknown): number {
   const { $metadata, $response } = (thrown ?? {}) as {
     $metadata?: { httpStatusCode?: unknown };
     $response?: { statusCode?: unknown };

@@ -60,7 +60,12 @@ const schema = z
       ),
     tags: z
       .record(
-        z.string().regex(/^(?!aws:)[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/iu, 'is not the key of a tag'),
+        z
+          .string()
+          .regex(
+            /^(?!aws:)[\p{L}\p{Z}\p{N}_.:/=+@-]{1,128}$/iu,
+            'is not the key of a tag; write at most 128 letters, digits and _ . : / = + - @',
+          ),
         z
           .string()
           .refine(
@@ -72,9 +77,11 @@ const schema = z
       .optional()
       .describe('Session tags; the values may hold `{label.NAME}`, `{sub}` and `{act}`.'),
     policy: z
-      .union([z.string().refine(isJsonObject), z.record(z.string(), z.unknown())], {
-        error: 'is not a policy; write it as a mapping, or as JSON in a text',
-      })
+      .union([z.string(), z.record(z.string(), z.unknown())])
+      .refine(
+        policy => typeof policy !== 'string' || isJsonObject(policy),
+        'is not a policy; write it as a mapping, or as JSON in a text',
+      )
       .optional()
       .describe('Session policy, a mapping or JSON: the keys can do no more than it allows.'),
     policy_arns: z
@@ -83,7 +90,7 @@ const schema = z
           .string()
           .regex(
             /^arn:aws[a-z-]*:iam::(\d{12}|aws):policy\/[\x21-\x7e]{1,512}$/,
-            'is not the ARN of a policy',
+            'is not the ARN of a policy; write one such as arn:aws:iam::aws:policy/ReadOnlyAccess',
           ),
       )
       .min(1, 'is empty; leave it out')

@@ -17,6 +17,7 @@ import {
   nameOf,
   passingFault,
   ROLE_ARN,
+  statusOf,
 } from '../aws.ts';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
@@ -169,6 +170,11 @@ class AwsSecretsManager implements Vault {
       return new VaultError(
         'unavailable',
         `AWS does not know the gate’s keys${codeIn(thrown)}; renew them, and check the clock and the region`,
+      );
+    // A policy of an endpoint, or something on the way, which has no words for it.
+    if (statusOf(thrown) === 403)
+      return final(
+        'AWS denies it (403); allow secretsmanager:GetSecretValue on the secret, and check the gate’s keys',
       );
     return new VaultError('unavailable', `AWS refused it${codeIn(thrown)}; check "region" and "endpoint"`);
   }
