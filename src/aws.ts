@@ -30,14 +30,18 @@ const MAX_BYTES = 1_048_576;
 const TRY_MS = 4_000;
 const CONNECT_MS = 2_000;
 const TRIES = 4;
+/** For the gate's own identity: less than what one read gets, so that its own fault is told. */
+const IDENTITY_MS = 8_000;
 
 /** Else the SDK writes warnings to the console. */
 const SILENT = { trace() {}, debug() {}, info() {}, warn() {}, error() {} };
 
-/** How a client of the SDK tries: its standard mode, with jitter, whatever variables and files say. */
+/** How a client of the SDK tries, whatever variables and files say: its standard mode, with jitter. */
 export const AWS_CLIENT = {
   maxAttempts: TRIES,
   retryMode: 'standard',
+  // They could lead to plain http.
+  ignoreConfiguredEndpointUrls: true,
   logger: SILENT,
   requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: TRY_MS, throwOnRequestTimeout: true },
 } satisfies STSClientConfig;
@@ -89,14 +93,22 @@ const NO_ROLE =
   'let its trust policy name the gate’s identity (and "external_id"), and allow that one sts:AssumeRole';
 
 function told(provider: AwsIdentity, what: string, advice: string): AwsIdentity {
-  return async properties => {
+  // Without what the SDK hands over of the client that asks: the one below it would send as that one does.
+  return async () => {
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    const timer = setTimeout(
+      () => reject(new VaultError('unavailable', `${what} in time; check what it is asked from`)),
+      IDENTITY_MS,
+    );
     try {
-      return await provider(properties);
+      return await Promise.race([late, provider()]);
     } catch (thrown) {
       if (thrown instanceof VaultError) throw thrown;
       const fault = passingFault(thrown);
       if (fault) throw new VaultError('unavailable', `${what}: ${fault.message}`);
       throw new VaultError('unavailable', `${what}${codeIn(thrown)}; ${advice}`);
+    } finally {
+      clearTimeout(timer);
     }
   };
 }

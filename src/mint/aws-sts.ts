@@ -177,7 +177,7 @@ class AwsSts implements Minter {
       const keys = keysIn(from);
       return async () => keys;
     }
-    return (this.#own ??= awsIdentity({ region }));
+    return (this.#own ??= awsIdentity({ region, stsEndpoint: this.#options.endpoint }));
   }
 
   async #assume(client: STSClient, named: Named, from: Secret): Promise<Credentials | undefined> {

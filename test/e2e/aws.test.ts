@@ -36,6 +36,8 @@ async function scene(handler: Handler) {
         // The gate itself obeys none of these.
         HTTPS_PROXY: 'http://127.0.0.1:1',
         HTTP_PROXY: 'http://127.0.0.1:1',
+        NODE_USE_ENV_PROXY: '1',
+        AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
       },
     ),
   );

@@ -1,10 +1,15 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type SecretRef, type Vault, VaultError } from '../../src/types.ts';
 import { SecretCache } from '../../src/vaults/cache.ts';
 import { envNames } from '../../src/vaults/env.ts';
 import { vaultTypes } from '../../src/vaults/index.ts';
 import { type AwsKeys, type AwsServer, REGION, refuse, startAws } from '../support/upstreams/aws.ts';
-import { isolateAws, useKeys } from '../support/aws-environment.ts';
+import { awsNowhere, isolateAws, useKeys } from '../support/aws-environment.ts';
+import { cleanEnv, runOk } from '../support/clients.ts';
+import { tempFolder } from '../support/temp.ts';
+import { startHttp } from '../support/upstream.ts';
 
 const ARN = `arn:aws:secretsmanager:${REGION}:123456789012:secret:ci/github-AbCdEf`;
 const ROLE = 'arn:aws:iam::123456789012:role/stubgate';
@@ -132,6 +137,73 @@ describe('an identity', () => {
     expect(aws.assumed[0]).toMatchObject({ by: keys.AccessKeyId, asked: { RoleSessionName: 'stubgate' } });
     const [, read] = aws.requests;
     expect(read?.headers.authorization).toContain(`Credential=${aws.assumed[0]?.keys.AccessKeyId}/`);
+  });
+
+  it('is a web identity (IRSA), whose token is read anew', async () => {
+    const { aws } = await server();
+    useKeys(undefined);
+    const token = join(tempFolder('irsa'), 'token');
+    vi.stubEnv('AWS_WEB_IDENTITY_TOKEN_FILE', token);
+    vi.stubEnv('AWS_ROLE_ARN', ROLE);
+    writeFileSync(token, 'sesame.old.token');
+    aws.roles.set(ROLE, { webIdentity: 'sesame.new.token' });
+    const vault = vaultAt(aws);
+    expect((await failure(vault)).message).toContain('cannot be had (InvalidIdentityToken)');
+    writeFileSync(token, 'sesame.new.token');
+    expect(await value(vault, ref('ci/github', { field: 'token' }))).toBe('sesame-1');
+    expect(aws.assumed.map(({ action }) => action)).toEqual(['AssumeRoleWithWebIdentity']);
+  });
+
+  it('is that of a container', async () => {
+    const { aws } = await server();
+    const { AccessKeyId, SecretAccessKey, SessionToken: Token } = aws.newKeys(true);
+    useKeys(undefined);
+    const container = await startHttp({}, ({ headers, url }, response) => {
+      const isRight = url === '/creds' && headers.authorization === 'sesame-container';
+      response.statusCode = isRight ? 200 : 403;
+      response.setHeader('content-type', 'application/json');
+      response.end(
+        JSON.stringify({ AccessKeyId, SecretAccessKey, Token, Expiration: '2099-01-01T00:00:00Z' }),
+      );
+    });
+    onTestFinished(() => container.close());
+    vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', `http://${container.address}/creds`);
+    vi.stubEnv('AWS_CONTAINER_AUTHORIZATION_TOKEN', 'sesame-container');
+    const vault = vaultAt(aws);
+    for (let i = 0; i < 3; i++)
+      expect(await value(vault, ref('ci/github', { field: 'token' }))).toBe('sesame-1');
+    expect(container.requests).toHaveLength(1);
+  });
+
+  it('is a profile’s, of its file as it is now', async () => {
+    const { aws, keys } = await server();
+    useKeys(aws.newKeys());
+    const write = ({ AccessKeyId, SecretAccessKey }: AwsKeys): void =>
+      writeFileSync(
+        process.env['AWS_SHARED_CREDENTIALS_FILE'] ?? '',
+        `[ci]\naws_access_key_id = ${AccessKeyId}\naws_secret_access_key = ${SecretAccessKey}\n`,
+      );
+    write(keys);
+    const vault = vaultAt(aws, { profile: 'ci' });
+    await value(vault, ref('ci/github'));
+    expect(aws.requests.at(-1)?.headers.authorization).toContain(keys.AccessKeyId);
+    aws.keys.delete(keys.AccessKeyId);
+    const next = aws.newKeys();
+    write(next);
+    await value(vault, ref('ci/github'));
+    expect(aws.requests.at(-1)?.headers.authorization).toContain(next.AccessKeyId);
+  });
+
+  it('that hangs is given up, and asked for again at the next read', async () => {
+    const { aws, keys } = await server();
+    useKeys(undefined);
+    const container = await startHttp({}, () => {});
+    onTestFinished(() => container.close());
+    vi.stubEnv('AWS_CONTAINER_CREDENTIALS_FULL_URI', `http://${container.address}/creds`);
+    const vault = vaultAt(aws);
+    expect((await failure(vault)).message).toMatch(/AWS identity cannot be had/);
+    useKeys(keys);
+    expect(await value(vault, ref('ci/github', { field: 'token' }))).toBe('sesame-1');
   });
 
   it('tells of a role that may not be assumed', async () => {
@@ -309,6 +381,35 @@ describe('a fault', () => {
     const error = await failure(vaultAt(aws), ref('ci/github'), soon(), keys);
     expect(error.message).toContain('AWS cannot be reached (ECONNREFUSED)');
   });
+});
+
+it('keeps no process alive', async () => {
+  const { aws, keys } = await server();
+  const options = { region: REGION, endpoint: `http://${aws.address}` };
+  const use = `
+    const { vaultTypes } = await import(${JSON.stringify(new URL('../../src/vaults/index.ts', import.meta.url))});
+    const vault = vaultTypes.build('aws-secrets-manager', ${JSON.stringify(options)});
+    const read = () => vault.read({ vault: 'aws', id: 'ci/github' }, AbortSignal.timeout(600_000));
+    console.log((await read()).equals(await read()));`;
+  const env = {
+    ...awsNowhere(),
+    AWS_ACCESS_KEY_ID: keys.AccessKeyId,
+    AWS_SECRET_ACCESS_KEY: keys.SecretAccessKey,
+  };
+  const ran = await runOk(process.execPath, ['--input-type=module', '-e', use], {
+    env: cleanEnv(env),
+    timeout: 20_000,
+  });
+  expect(ran.output).toBe('true\n');
+});
+
+it('needs a region, written or in the environment', () => {
+  const build = () => vaultTypes.build('aws-secrets-manager', {});
+  expect(build).toThrow('is missing; write one such as eu-west-1, or set AWS_REGION where the gate starts');
+  vi.stubEnv('AWS_REGION', 'nowhere');
+  expect(build).toThrow('is missing');
+  vi.stubEnv('AWS_REGION', REGION);
+  expect(build).not.toThrow();
 });
 
 it('10,000 first requests read once, and a failure is not asked for again at once', async () => {

@@ -41,8 +41,6 @@ async function signed(region: string | undefined, serverId: string | undefined):
   const client = new STSClient({
     ...AWS_CLIENT,
     region: region ?? GLOBAL_REGION,
-    // `AWS_ENDPOINT_URL` is for what the gate asks itself.
-    ignoreConfiguredEndpointUrls: true,
     useGlobalEndpoint: region === undefined,
     credentials: await awsIdentity({ region: region ?? GLOBAL_REGION }),
   });

@@ -59,7 +59,7 @@ export function awsKeys(temporary = false): AwsKeys {
   return {
     AccessKeyId: `${temporary ? 'ASIA' : 'AKIA'}${id}`,
     SecretAccessKey: canary('', 40),
-    ...(temporary && { SessionToken: `${randomBytes(120).toString('base64')}` }),
+    ...(temporary && { SessionToken: randomBytes(120).toString('base64') }),
   };
 }
 
