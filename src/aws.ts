@@ -30,6 +30,7 @@ const MAX_BYTES = 1_048_576;
 const TRY_MS = 4_000;
 const CONNECT_MS = 2_000;
 const TRIES = 4;
+const MAX_SOCKETS = 8;
 /** For the gate's own identity: less than what one read gets, so that its own fault is told. */
 const IDENTITY_MS = 8_000;
 
@@ -43,7 +44,13 @@ export const AWS_CLIENT = {
   // They could lead to plain http.
   ignoreConfiguredEndpointUrls: true,
   logger: SILENT,
-  requestHandler: { connectionTimeout: CONNECT_MS, requestTimeout: TRY_MS, throwOnRequestTimeout: true },
+  requestHandler: {
+    connectionTimeout: CONNECT_MS,
+    requestTimeout: TRY_MS,
+    throwOnRequestTimeout: true,
+    // Whatever NODE_TLS_REJECT_UNAUTHORIZED says.
+    httpsAgent: { keepAlive: true, maxSockets: MAX_SOCKETS, rejectUnauthorized: true },
+  },
 } satisfies STSClientConfig;
 
 export type AwsIdentity = Extract<NonNullable<STSClientConfig['credentials']>, Function>;

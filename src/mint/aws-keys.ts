@@ -28,8 +28,9 @@ export function keysIn(from: Secret): Keys {
   const {
     AccessKeyId: id,
     SecretAccessKey: key,
-    SessionToken: token,
+    SessionToken: written,
   } = (value ?? {}) as Readonly<Record<string, unknown>>;
+  const token = written === null || written === '' ? undefined : written;
   const isToken = token === undefined || (typeof token === 'string' && SESSION_TOKEN.test(token));
   if (typeof id === 'string' && KEY_ID.test(id) && typeof key === 'string' && SECRET_KEY.test(key) && isToken)
     return {

@@ -177,6 +177,13 @@ describe('who asks', () => {
     expect(aws.assumed[0]?.by).toBe(keys.AccessKeyId);
   });
 
+  it.each([null, ''])('may be a pair whose session token is %j', async SessionToken => {
+    const { aws, desk } = await scene();
+    desk.vault.set('api', JSON.stringify({ ...aws.newKeys(), SessionToken }));
+    await desk.get();
+    expect(aws.assumed).toHaveLength(1);
+  });
+
   it('may be a web identity token, which is sent without a signature', async () => {
     const { aws, desk } = await scene({ web_identity: true });
     aws.roles.set(ROLE, { webIdentity: 'sesame.jwt.token' });

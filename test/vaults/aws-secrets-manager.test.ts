@@ -19,8 +19,8 @@ const soon = () => AbortSignal.timeout(10_000);
 beforeEach(() => isolateAws());
 afterEach(() => vi.unstubAllEnvs());
 
-async function server(): Promise<{ aws: AwsServer; keys: AwsKeys }> {
-  const aws = await startAws();
+async function server(hosts?: readonly string[]): Promise<{ aws: AwsServer; keys: AwsKeys }> {
+  const aws = await startAws(hosts && { hosts });
   onTestFinished(() => aws.close());
   const keys = aws.newKeys();
   useKeys(keys);
@@ -372,6 +372,15 @@ describe('a fault', () => {
     ]);
     expect(performance.now() - began).toBeLessThan(3_000);
     expect((await failure(vaultAt(aws), ref('ci/github'), AbortSignal.abort())).kind).toBe('unavailable');
+  });
+
+  it('a certificate that is not trusted is told, whatever NODE_TLS_REJECT_UNAUTHORIZED says', async () => {
+    const { aws, keys } = await server(['127.0.0.1']);
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    const endpoint = `https://${aws.address}`;
+    const error = await failure(vaultAt(aws, { endpoint }), ref('ci/github'), soon(), keys);
+    expect(error.message).toMatch(/certificate is not trusted \([A-Z_]+\); check "endpoint", or add its CA/);
+    expect(aws.requests).toEqual([]);
   });
 
   it('a server that is not there is told', async () => {
