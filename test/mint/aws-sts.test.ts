@@ -1,9 +1,12 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { minters } from '../../src/mint/index.ts';
 import { VaultError } from '../../src/types.ts';
 import { closing } from '../e2e/scene.ts';
 import { isolateAws, useKeys } from '../support/aws-environment.ts';
 import { leaks } from '../support/canary.ts';
+import { tempFolder } from '../support/temp.ts';
 import {
   assumedXml,
   awsKeys,
@@ -226,6 +229,25 @@ describe('who asks', () => {
     await desk.get(principal('3', { run: 'r3' }));
   });
 
+  it('is a web identity of the gate’s (IRSA), asked for at the same STS, once for many sessions', async () => {
+    const aws = await server();
+    const own = 'arn:aws:iam::123456789012:role/stubgate';
+    const token = join(tempFolder('irsa'), 'token');
+    writeFileSync(token, 'sesame.jwt.token');
+    vi.stubEnv('AWS_WEB_IDENTITY_TOKEN_FILE', token);
+    vi.stubEnv('AWS_ROLE_ARN', own);
+    aws.roles.set(own, { webIdentity: 'sesame.jwt.token' });
+    const minter = minters.build('aws-sts', optionsAt(aws, { session_name: '{label.run}' }));
+    const desk = openDesk({ ...source(minter), isVaulted: false });
+    for (const run of ['r1', 'r2', 'r3']) await desk.get(principal(run, { run }));
+    const [first, ...others] = aws.assumed;
+    expect(first?.action).toBe('AssumeRoleWithWebIdentity');
+    expect(others.map(({ action, by }) => [action, by])).toEqual(
+      [1, 2, 3].map(() => ['AssumeRole', first?.keys.AccessKeyId]),
+    );
+    expectNothingTold(aws, desk);
+  });
+
   it('is told to be nobody where there is no identity', async () => {
     const aws = await server();
     const desk = openDesk({ ...source(minters.build('aws-sts', optionsAt(aws))), isVaulted: false });
@@ -348,4 +370,11 @@ describe('a fault', () => {
     desk.now = Date.now() + 3_000;
     await desk.get();
   });
+});
+
+it('needs a region, written or in the environment', () => {
+  const build = () => minters.build('aws-sts', { role_arn: ROLE });
+  expect(build).toThrow('is missing; write one such as eu-west-1, or set AWS_REGION where the gate starts');
+  vi.stubEnv('AWS_REGION', REGION);
+  expect(build).not.toThrow();
 });
