@@ -16,6 +16,7 @@ export const source = (minter: Minter, id = '1', further: readonly string[] = []
   name: 'api',
   type: 'test',
   minter,
+  isVaulted: true,
   id,
   further: new Map(further.map(option => [option, `api/${option}`])),
   ttlMs: 300_000,

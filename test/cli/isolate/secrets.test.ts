@@ -1,6 +1,7 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
+import { sandboxFiles } from '../../../src/cli/isolate/files.ts';
 import { secretFolders } from '../../../src/cli/isolate/secrets.ts';
 import { compileConfig } from '../../../src/config/compile.ts';
 import { loadConfig } from '../../../src/config/load.ts';
@@ -49,4 +50,24 @@ vaults:
     join(dir, 'login'),
     '/var/run/secrets/kubernetes.io/serviceaccount',
   ]);
+});
+
+test('files that variables name as the gate’s AWS identity are hidden', () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const dir = tempFolder('secrets');
+  const file = join(dir, 'stubgate.yaml');
+  writeFileSync(file, `version: 1\nca: { dir: ${dir}/certs }\n`);
+  const compiled = compileConfig(loadConfig(file));
+  // Not in a temporary folder, which no sandbox sees anyway.
+  const identity = join(import.meta.dirname, 'secrets.test.ts');
+  const shows = () => {
+    const { view } = sandboxFiles({ compiled, caFile: join(dir, 'sandbox-ca.pem'), writable: [] });
+    return view.shows(identity);
+  };
+  expect(shows()).toBe(true);
+  for (const name of ['AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE', 'AWS_WEB_IDENTITY_TOKEN_FILE']) {
+    vi.stubEnv(name, identity);
+    expect(shows()).toBe(false);
+    vi.stubEnv(name, undefined);
+  }
 });
