@@ -4,6 +4,7 @@ import { azureKeyVault } from './azure/index.ts';
 import { env } from './env.ts';
 import { exec } from './exec.ts';
 import { file } from './file.ts';
+import { gcpIdentity } from './google/identity.ts';
 import { gcpSecretManager } from './google/index.ts';
 import { hashicorpVault } from './hashicorp/index.ts';
 import { onepasswordConnect } from './onepassword-connect.ts';
@@ -15,4 +16,6 @@ export const vaultTypes = new Registry<Vault>([
   exec,
   onepasswordConnect,
   azureKeyVault,
+  gcpSecretManager,
+  gcpIdentity,
 ]);

@@ -21,7 +21,7 @@ interface CallError {
   readonly statusDetails?: unknown;
 }
 
-const asCallError = (error: unknown): CallError => (error ?? {}) as CallError;
+const asCallError = (error: unknown): CallError => error ?? {};
 
 /** Whether a later try may get another answer. A certificate that is not trusted does not pass. */
 export function isPassing(error: unknown): boolean {

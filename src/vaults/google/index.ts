@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { SecretManagerServiceClient } from '@google-cloud/secret-manager';
 import { z } from 'zod';
@@ -27,6 +28,11 @@ const schema = z.strictObject({
     .optional()
     .describe('Project of refs that name only the secret.'),
   endpoint: serverAddress()
+    .refine(
+      text =>
+        !text.startsWith('https:') || isIP(URL.parse(text)?.hostname.replace(/^\[|\]$/g, '') ?? '') === 0,
+      'is an IP address, which gRPC does not take with TLS; write a host name',
+    )
     .default('https://secretmanager.googleapis.com')
     .describe('`https://host:port` of another endpoint, such as a regional one.'),
   credentials_file: filePath()
@@ -112,7 +118,7 @@ class GcpSecretManager implements Vault {
     const client = await (await this.#open()).client;
     const call = client.accessSecretVersion(
       { name },
-      { timeout: CALL_MS, maxRetries: 0, retry: null, signal, otherArgs: { headers: { authorization } } },
+      { timeout: CALL_MS, retry: { retryCodes: [] }, signal, otherArgs: { headers: { authorization } } },
     );
     const [answer] = await call;
     return answer;
@@ -158,7 +164,8 @@ interface Answer {
   readonly name?: string | null;
   readonly payload?: {
     readonly data?: Uint8Array | string | null;
-    readonly dataCrc32c?: unknown;
+    /** A number, as text or Long. */
+    readonly dataCrc32c?: { toString(): string } | null;
   } | null;
 }
 
@@ -166,7 +173,7 @@ function secretOf(ref: SecretRef, { name, payload }: Answer): Secret {
   const { data, dataCrc32c: sum } = payload ?? {};
   if (!(data instanceof Uint8Array) || sum === undefined || sum === null)
     throw new VaultError('unavailable', 'the answer holds no payload with a checksum; check "endpoint"');
-  if (String(sum as string) !== String(crc32c(data)))
+  if (sum.toString() !== String(crc32c(data)))
     throw new VaultError('unavailable', 'the payload was damaged on its way (crc32c); try again');
   let text: string;
   try {

@@ -1,13 +1,18 @@
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import type { AuthClient, AuthClientOptions, ExternalAccountClientOptions } from 'google-auth-library';
+import type {
+  AuthClient,
+  AwsClientOptions,
+  IdentityPoolClientOptions,
+  JWTOptions,
+} from 'google-auth-library';
 import { VaultError } from '../../types.ts';
 import { readFileSource } from '../source.ts';
 import { type Transport, within } from '../transport.ts';
 import { metadata, METADATA_VARIABLES } from './metadata.ts';
 
-export const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
+const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 const SERVICE = 'https://secretmanager.googleapis.com/';
 /** How long before its end the machine's token is not used any more. */
 const MARGIN_MS = 60_000;
@@ -75,42 +80,46 @@ export class GoogleLogin {
     return token;
   }
 
-  async #open(text: string): Promise<AuthClient> {
-    const json = parse(text);
+  async #open(content: string): Promise<AuthClient> {
+    const json = parse(content);
     const sdk = await import('google-auth-library');
-    const options: AuthClientOptions = {
+    const options: Pick<JWTOptions, 'transporterOptions'> = {
       transporterOptions: { fetchImplementation: this.#fetch, retry: false, retryConfig: { retry: 0 } },
     };
-    const of = (key: string): string => (typeof json[key] === 'string' ? json[key] : '');
+    const text = (key: string): string => (typeof json[key] === 'string' ? json[key] : '');
     switch (json['type']) {
       case 'service_account': {
         // A JWT of its own, for this service alone: nobody need be asked for a token (google.aip.dev/auth/4111).
-        const client = new sdk.JWT({
+        return new sdk.JWT({
           ...options,
-          email: of('client_email'),
-          key: of('private_key'),
-          keyId: of('private_key_id'),
+          email: text('client_email'),
+          key: text('private_key'),
+          keyId: text('private_key_id'),
         });
-        client.useJWTAccessWithScope = true;
-        client.defaultScopes = [SCOPE];
-        return client;
       }
       case 'authorized_user':
         return new sdk.UserRefreshClient({
           ...options,
-          clientId: of('client_id'),
-          clientSecret: of('client_secret'),
-          refreshToken: of('refresh_token'),
+          clientId: text('client_id'),
+          clientSecret: text('client_secret'),
+          refreshToken: text('refresh_token'),
         });
       case 'external_account': {
-        const merged = { ...json, ...options, scopes: [SCOPE] } as unknown as ExternalAccountClientOptions;
-        const client = sdk.ExternalAccountClient.fromJSON(merged);
-        if (client) return client;
+        const merged = { ...json, ...options, scopes: [SCOPE] } as unknown;
+        const { credential_source: source = {} } = json as { credential_source?: Json };
+        // One that runs a command is refused: nothing may name one but the gate's own configuration.
+        const isKnown = ['file', 'url', 'environment_id'].some(key => source[key] !== undefined);
+        if (!isKnown || source['executable'] !== undefined) break;
+        return ofTransport(
+          source['environment_id'] === undefined
+            ? new sdk.IdentityPoolClient(merged as IdentityPoolClientOptions)
+            : new sdk.AwsClient(merged as AwsClientOptions),
+        );
       }
     }
     throw new VaultError(
       'unavailable',
-      'the file of credentials is of another kind; write one of a service account, of workload identity federation, or of "gcloud auth application-default login"',
+      'the file of credentials is of another kind; write one of a service account, of workload identity federation (file, url or AWS), or of "gcloud auth application-default login"',
     );
   }
 
@@ -156,6 +165,13 @@ export class GoogleLogin {
       : 'check that the identity still exists, the pool and provider, and the time of this machine';
     return new VaultError('unavailable', `Google refused the login (${said}); ${advice}`);
   }
+}
+
+/** The library gives its own client to the exchange of tokens. */
+function ofTransport(client: AuthClient): AuthClient {
+  const { stsCredential } = client as unknown as { stsCredential: { transporter: unknown } };
+  stsCredential.transporter = client.transporter;
+  return client;
 }
 
 /** As Google's libraries look for it (google.aip.dev/auth/4110), without a probe. */
