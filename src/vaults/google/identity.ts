@@ -4,13 +4,12 @@ import { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../../types.ts';
 import { show } from '../field.ts';
 import { Transport } from '../transport.ts';
-import { metadata, METADATA_VARIABLES } from './metadata.ts';
+import { metadata } from './metadata.ts';
 
 const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/;
 
 /** Identity tokens of the machine's own service account on Google Cloud; the id is the audience. */
 class GcpIdentity implements Vault {
-  readonly variables = METADATA_VARIABLES;
   readonly #transport = new Transport(undefined);
 
   async read(ref: SecretRef, signal: AbortSignal): Promise<Secret> {

@@ -10,15 +10,15 @@ import type {
 import { VaultError } from '../../types.ts';
 import { readFileSource } from '../source.ts';
 import { type Transport, within } from '../transport.ts';
-import { metadata, METADATA_VARIABLES } from './metadata.ts';
+import { metadata } from './metadata.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 const SERVICE = 'https://secretmanager.googleapis.com/';
 /** How long before its end the machine's token is not used any more. */
 const MARGIN_MS = 60_000;
 
-/** Variables of Google's chain: what they hold, or lead to, is the gate's. */
-export const AMBIENT = ['GOOGLE_APPLICATION_CREDENTIALS', 'CLOUDSDK_CONFIG', ...METADATA_VARIABLES];
+/** Of Google's chain: what it leads to is the gate's. */
+export const AMBIENT = ['GOOGLE_APPLICATION_CREDENTIALS'];
 
 type Json = Readonly<Record<string, unknown>>;
 

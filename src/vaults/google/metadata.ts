@@ -1,9 +1,6 @@
 import { VaultError } from '../../types.ts';
 import type { Exchanged, Transport } from '../transport.ts';
 
-/** Variables that say where a machine's metadata is. */
-export const METADATA_VARIABLES = ['GCE_METADATA_HOST', 'GCE_METADATA_IP', 'METADATA_SERVER_DETECTION'];
-
 /**
  * What the metadata server of Google Cloud (GCE, GKE, Cloud Run) says of the machine's service account, `path` below it.
  * The SDK's own client is not used: it obeys proxy variables, and asks other addresses whether there is a server.
