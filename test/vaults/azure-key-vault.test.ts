@@ -181,6 +181,31 @@ describe('reading', () => {
     expect(error.message).toContain('no answer in time');
   });
 
+  it('does not outlive its signal: half an answer', async () => {
+    const azure = await azureWith();
+    azure.fault = ({ headers }, response) => {
+      if (!headers.authorization) return false;
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': '1000' });
+      response.write('{"value":"sesame');
+      return true;
+    };
+    const error = await failure(await vaultAt(azure), ref(), AbortSignal.timeout(500));
+    expect(error.message).toContain('no answer in time');
+  });
+
+  it('follows the login to no other place', async () => {
+    const azure = await azureWith();
+    const other = closing(await startHttp({ hosts: ['127.0.0.1'] }, (_, response) => void response.end()));
+    azure.fault = ({ url }, response) => {
+      if (!url.includes('oauth2')) return false;
+      response.writeHead(307, { location: `https://${other.address}/` });
+      response.end();
+      return true;
+    };
+    expect((await failure(await vaultAt(azure))).message).toContain('was refused (307)');
+    expect(other.requests).toEqual([]);
+  });
+
   it('trusts no other CA, and no proxy variable', async () => {
     const azure = await azureWith();
     const proxy = closing(await startHttp({}, (_, response) => void response.end()));

@@ -259,7 +259,7 @@ describe('logging in', () => {
       token_url: `https://${sts.address}/v1/token`,
       credential_source: { file: subject },
     };
-    writeFileSync(credentials_file, JSON.stringify(json), { mode: 0o600 });
+    writeFileSync(credentials_file, JSON.stringify(json), { mode: 0o644 });
     const vault = await vaultAt(manager, { credentials_file });
     expect(await value(vault)).toBe('sesame-2');
     expect(sts.requests).toHaveLength(1);
@@ -279,6 +279,19 @@ describe('logging in', () => {
     expect((await failure(await vaultAt(await managerWith(), { credentials_file }))).message).toContain(
       words,
     );
+  });
+
+  it('refuses a key that everybody may read, and sees that ca_file has changed', async () => {
+    const manager = await managerWith();
+    const credentials_file = join(dir, 'open.json');
+    writeFileSync(credentials_file, account.json, { mode: 0o644 });
+    expect((await failure(await vaultAt(manager, { credentials_file }))).message).toContain('chmod 600 it');
+    const ca_file = join(dir, 'ca.pem');
+    writeFileSync(ca_file, '-----BEGIN CERTIFICATE-----\nsesame\n-----END CERTIFICATE-----\n');
+    const vault = await vaultAt(manager, { ca_file });
+    expect((await failure(vault)).message).toContain('its certificate is not trusted');
+    writeFileSync(ca_file, (await testCa()).cert);
+    expect(await value(vault)).toBe('sesame-2');
   });
 
   it.each([

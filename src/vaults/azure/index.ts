@@ -76,7 +76,9 @@ class AzureKeyVault implements Vault {
       if (this.#opened === before) this.#opened = undefined;
       return within(signal, this.#get(this.#open(proof), name, version, signal));
     });
-    if (typeof found.value === 'string') return toSecret(ref, found.value, found.properties.version);
+    const { version: current = '' } = found.properties;
+    if (typeof found.value === 'string')
+      return toSecret(ref, found.value, VERSION.test(current) ? current : undefined);
     throw new VaultError('unavailable', 'the answer holds no value; check that "vault_url" is a key vault');
   }
 

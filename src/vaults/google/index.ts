@@ -131,6 +131,10 @@ class GcpSecretManager implements Vault {
     const before = this.#opened;
     const opened: Opened = { pem, client: this.#connect(pem) };
     this.#opened = opened;
+    // What could not be opened is tried anew.
+    opened.client.catch(() => {
+      if (this.#opened === opened) this.#opened = undefined;
+    });
     void before?.client.then(client => client.close()).catch(() => {});
     return opened;
   }

@@ -54,7 +54,9 @@ export class GoogleLogin {
   async #authorization(): Promise<string> {
     const file = this.#credentialsFile ?? ambientFile();
     if (file === undefined) return `Bearer ${await this.#ofMachine()}`;
-    const text = await readFileSource({ name: 'credentials', file });
+    const text = await readFileSource({ name: 'credentials', file, shared: true });
+    // A configuration of federation holds no secret, and is mounted for everybody to read.
+    if (parse(text)['type'] !== 'external_account') await readFileSource({ name: 'credentials', file });
     if (this.#opened?.text !== text) this.#opened = { text, client: this.#open(text) };
     const opened = this.#opened;
     this.#last = undefined;
