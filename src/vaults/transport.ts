@@ -37,6 +37,7 @@ export class Transport {
 
   constructor(caFile: string | undefined) {
     this.trust = new Trust(caFile, true);
+    silence();
   }
 
   /** Tries again what may pass, within the signal's time; the last answer, whatever its status. */
@@ -121,7 +122,7 @@ export async function within<T>(signal: AbortSignal, shared: Promise<T>): Promis
 /** Variables by which vendors' SDKs write what they send and receive, secrets included, to the log. */
 const REVEALING = /^(AZURE_LOG_LEVEL|GOOGLE_SDK_NODE_LOGGING|GRPC_(NODE_)?(TRACE|VERBOSITY)|DEBUG(_AUTH)?)$/;
 
-/** Keeps SDKs that are loaded from now on from logging by themselves. */
-export function silence(): void {
+/** Keeps SDKs that are loaded from now on from logging by themselves: each is loaded after its vault has a transport. */
+function silence(): void {
   for (const name of Object.keys(process.env)) if (REVEALING.test(name)) delete process.env[name];
 }

@@ -5,7 +5,7 @@ import type { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../../types.ts';
 import { show, toSecret } from '../field.ts';
 import { filePath, serverAddress } from '../source.ts';
-import { silence, Transport, within } from '../transport.ts';
+import { Transport, within } from '../transport.ts';
 import { type Auth, authSchema, type Proof, prove, variablesOf } from './auth.ts';
 import { clientOptions, type Seen, witness } from './http.ts';
 import { isAzureVault, logIn } from './login.ts';
@@ -107,7 +107,6 @@ class AzureKeyVault implements Vault {
   }
 
   async #connect(proof: Proof): Promise<SecretClient> {
-    silence();
     const { SecretClient: Client } = await import('@azure/keyvault-secrets');
     const [vaultUrl, transport] = [this.#url, this.#transport];
     const login = { auth: this.#auth, authority: this.#authority, vaultUrl, transport };

@@ -8,7 +8,7 @@ import { type SecretRef, type Vault, VaultError } from '../../types.ts';
 import { show, toSecret } from '../field.ts';
 import { pauseBefore, TRIES } from '../http.ts';
 import { filePath, serverAddress } from '../source.ts';
-import { silence, Transport, within } from '../transport.ts';
+import { Transport, within } from '../transport.ts';
 import { crc32c } from './crc32c.ts';
 import { callFault, isPassing, isRefused, retryAfter } from './fault.ts';
 import { AMBIENT, GoogleLogin } from './login.ts';
@@ -140,7 +140,6 @@ class GcpSecretManager implements Vault {
   }
 
   async #connect(pem: string): Promise<SecretManagerServiceClient> {
-    silence();
     const { protocol, hostname, port } = new URL(this.#options.endpoint);
     const isTls = protocol === 'https:';
     const [{ SecretManagerServiceClient: Client }, { PassThroughClient }] = await Promise.all([
