@@ -213,6 +213,7 @@ describe('reading', () => {
       vi.stubEnv(name, `http://${proxy.address}`);
     expect(await value(await vaultAt(azure))).toBe('sesame-2');
     expect(proxy.requests).toEqual([]);
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
     const { file: ca_file } = await createCa('Another');
     const asked = azure.requests.length;
     const error = await failure(await vaultAt(azure, { ca_file }));

@@ -150,7 +150,9 @@ class GcpSecretManager implements Vault {
     return new Client({
       apiEndpoint: hostname.replace(/^\[|\]$/g, ''),
       port: Number(port || (isTls ? 443 : 80)),
-      sslCreds: isTls ? grpc.credentials.createSsl(Buffer.from(pem)) : grpc.credentials.createInsecure(),
+      sslCreds: isTls
+        ? grpc.credentials.createSsl(Buffer.from(pem), null, null, { rejectUnauthorized: true })
+        : grpc.credentials.createInsecure(),
       // The call brings its own: the SDK's chain would look for an identity by itself.
       authClient: new PassThroughClient(),
       'grpc.enable_http_proxy': 0,

@@ -55,8 +55,7 @@ export class GoogleLogin {
     const file = this.#credentialsFile ?? ambientFile();
     if (file === undefined) return `Bearer ${await this.#ofMachine()}`;
     const text = await readFileSource({ name: 'credentials', file, shared: true });
-    // A configuration of federation holds no secret, and is mounted for everybody to read.
-    if (parse(text)['type'] !== 'external_account') await readFileSource({ name: 'credentials', file });
+    if (!isPublic(parse(text))) await readFileSource({ name: 'credentials', file });
     if (this.#opened?.text !== text) this.#opened = { text, client: this.#open(text) };
     const opened = this.#opened;
     this.#last = undefined;
@@ -167,6 +166,12 @@ export class GoogleLogin {
       : 'check that the identity still exists, the pool and provider, and the time of this machine';
     return new VaultError('unavailable', `Google refused the login (${said}); ${advice}`);
   }
+}
+
+/** A configuration of federation without a secret, which is often mounted for everybody to read. */
+function isPublic({ type, client_secret: secret, credential_source: source }: Json): boolean {
+  const { headers } = (source ?? {}) as { headers?: unknown };
+  return type === 'external_account' && secret === undefined && headers === undefined;
 }
 
 /** The library gives its own client to the exchange of tokens. */
