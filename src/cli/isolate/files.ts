@@ -11,7 +11,7 @@ import { View } from './view.ts';
 
 export interface Wanted {
   /** Of the gate. */
-  readonly compiled: Pick<Compiled, 'config' | 'sources'>;
+  readonly compiled: Pick<Compiled, 'config' | 'sources' | 'vaults'>;
   /** The gate's CA, for sandboxes; what else is theirs stands beside it as `sandbox-*`. */
   readonly caFile: string;
   /** Folders that the command may write, besides the current one. */
