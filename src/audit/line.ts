@@ -1,4 +1,4 @@
-import type { AuditEvent } from '../types.ts';
+import type { AuditEvent, Injected } from '../types.ts';
 
 /** Characters of a field that the sandbox chooses. */
 const FIELD_LIMIT = 2048;
@@ -80,8 +80,8 @@ function asksAlike(a: AuditEvent, b: AuditEvent): boolean {
 function answered(event: AuditEvent, last: Last): string {
   if (last.answered && answersAlike(event, last.answered)) return last.answeredJson;
   const injected = event.injected.map(
-    ({ credential, placement, version }) =>
-      `{"credential":${quoted(credential)},"placement":${quoted(placement)},"version":${quoted(version)}}`,
+    ({ credential, placement, version, stale }) =>
+      `{"credential":${quoted(credential)},"placement":${quoted(placement)},"version":${quoted(version)}${stale ? ',"stale":true' : ''}}`,
   );
   last.answered = event;
   last.answeredJson = `"status":${event.status},"injected":[${injected.join()}],"scrubbed":${event.scrubbed},"stubs_seen":${event.stubs_seen},"bytes_in":`;
@@ -97,10 +97,13 @@ function answersAlike(a: AuditEvent, b: AuditEvent): boolean {
   return isSame && a.injected.every((one, i) => isAlike(one, b.injected[i]));
 }
 
-type Injected = AuditEvent['injected'][number];
-
 function isAlike(a: Injected, b: Injected | undefined): boolean {
-  return a.credential === b?.credential && a.placement === b.placement && a.version === b.version;
+  return (
+    a.credential === b?.credential &&
+    a.placement === b.placement &&
+    a.version === b.version &&
+    a.stale === b.stale
+  );
 }
 
 function quoted(value: string | null): string {

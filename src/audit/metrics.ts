@@ -30,6 +30,8 @@ export class Metrics {
   readonly #requests = new Map<string, Map<string, number>>();
   /** vault → fetches that gave a secret, and that did not */
   readonly #fetches = new Map<string, { done: number; failed: number }>();
+  /** vault → uses of a value whose time is over */
+  readonly #stale = new Map<string, number>();
   readonly #usage = new Map<string, Usage>();
   readonly #durations = Array.from({ length: BUCKETS.length + 1 }, () => 0);
   #seconds = 0;
@@ -65,6 +67,11 @@ export class Metrics {
     else fetches.failed++;
   }
 
+  /** A credential was used beyond its time, as its vault could not be reached. */
+  usedStale(vault: string): void {
+    this.#stale.set(vault, (this.#stale.get(vault) ?? 0) + 1);
+  }
+
   usage(session: string): Readonly<Usage> {
     return this.#usage.get(session) ?? { allowed: 0, denied: 0, injected: 0, scrubbed: 0 };
   }
@@ -89,6 +96,12 @@ export class Metrics {
       family('stubgate_request_bytes_total', 'counter', 'Bytes from sandboxes', [['', this.#bytesIn]]),
       family('stubgate_response_bytes_total', 'counter', 'Bytes to sandboxes', [['', this.#bytesOut]]),
       family('stubgate_vault_fetches_total', 'counter', 'Credentials asked of a vault', fetches),
+      family(
+        'stubgate_stale_credentials_total',
+        'counter',
+        'Credentials used beyond their ttl (stale_for)',
+        [...this.#stale].map(([vault, n]): Sample => [`{vault="${vault}"}`, n]),
+      ),
       family('stubgate_audit_healthy', 'gauge', '1 if the audit can be written', [
         ['', Number(gauges.auditHealthy)],
       ]),

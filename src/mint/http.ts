@@ -16,20 +16,30 @@ export interface Answer {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** One POST to a URL of the configuration. Rejects with VaultError unless the answer is a JSON object, whatever its status. */
-export type Post = (url: URL, headers: Readonly<Record<string, string>>, body: string) => Promise<Answer>;
+/**
+ * One request to a URL of the configuration, a POST unless it says another method. Rejects with VaultError unless the
+ * answer is a JSON object, whatever its status; to a POST that asks for a token an empty one is none.
+ */
+export type Post = (
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+  kind?: 'revoke by POST' | 'revoke by DELETE',
+) => Promise<Answer>;
 
 /** A `Post` of bounded time and size that follows no redirect. What was sent and received stands in no error. */
 export function poster(dial: Dial, signal: AbortSignal): Post {
-  return async (url, headers, body) => {
+  return async (url, headers, body, kind) => {
     const socket = await open(dial, url, signal);
     try {
-      const answer = await send(socket, url, headers, body, signal);
+      const method = kind === 'revoke by DELETE' ? 'DELETE' : 'POST';
+      const answer = await send(socket, url, method, headers, body, signal);
       const { statusCode: status = 0 } = answer;
       if (status < 200 || (status >= 300 && status < 400))
         throw fault(url, `it answered ${status}, and no redirect is followed; write the final URL`);
       const text = await read(answer, url);
-      return { status, body: parse(text, url, status) };
+      // Nobody reads what is said of a revocation: it may be empty, or `OK`.
+      return { status, body: kind ? {} : parse(text, url, status) };
     } catch (error) {
       throw error instanceof VaultError ? error : fault(url, codeOf(error));
     } finally {
@@ -65,6 +75,7 @@ async function open(dial: Dial, url: URL, signal: AbortSignal): Promise<Socket> 
 function send(
   socket: Socket,
   url: URL,
+  method: 'POST' | 'DELETE',
   headers: Readonly<Record<string, string>>,
   body: string,
   signal: AbortSignal,
@@ -73,7 +84,7 @@ function send(
     const outgoing = request(
       {
         createConnection: () => socket,
-        method: 'POST',
+        method,
         path: url.pathname,
         headers: {
           host: url.host,

@@ -35,6 +35,14 @@ export interface Minter {
   scope(who: Principal): string;
   /** Throws VaultError; no part of a secret ever stands in it. */
   mint(scope: string, material: Material): Promise<Token>;
+  /** Tells the issuer that a token is needed no longer; absent: it cannot be told. Throws VaultError. */
+  revoke?(token: Secret, material: Revocation): Promise<void>;
+}
+
+export interface Revocation {
+  readonly post: Post;
+  /** A secret that a mint has, by its option; the empty text is `from`. Undefined if there is none. */
+  readonly secret: (option: string) => Secret | Promise<Secret> | undefined;
 }
 
 /** A credential whose value is minted. */

@@ -6,7 +6,7 @@ import type { Secret } from '../secret.ts';
 import { endpoint, printable, secretRef } from './fields.ts';
 import { type Answer, malformed, refused } from './http.ts';
 import { BACKDATED_S, signJwt } from './jwt.ts';
-import type { Material, Minter, Token } from './minter.ts';
+import type { Material, Minter, Revocation, Token } from './minter.ts';
 import { secretOf, tokenOf } from './token.ts';
 
 /** Google allows an hour. s */
@@ -48,6 +48,11 @@ const schema = z
       .optional()
       .describe('jwt-bearer: for whom the token is asked. Most servers want it, Google only for delegation.'),
     key_id: printable('key-1').optional().describe('jwt-bearer: `kid` of the key, if the server needs it.'),
+    revocation_url: endpoint()
+      .optional()
+      .describe(
+        'Revocation endpoint (RFC 7009): a token is revoked when the last session that has it ends. A server may end the refresh token with it.',
+      ),
   })
   .refine(({ grant, client_secret }) => grant !== 'client_credentials' || client_secret === undefined, {
     path: ['client_secret'],
@@ -70,12 +75,17 @@ const schema = z
 class OAuth2 implements Minter {
   readonly rotates: boolean;
   readonly #options: z.output<typeof schema>;
+  readonly revoke?: (token: Secret, revocation: Revocation) => Promise<void>;
   readonly #url: URL;
 
   constructor(options: z.output<typeof schema>) {
     this.#options = options;
     this.#url = new URL(options.token_url);
     this.rotates = options.grant === 'refresh_token';
+    if (options.revocation_url !== undefined) {
+      const url = new URL(options.revocation_url);
+      this.revoke = (token, revocation) => this.#revoke(url, token, revocation);
+    }
   }
 
   /** The same for every session. */
@@ -84,9 +94,10 @@ class OAuth2 implements Minter {
   }
 
   async mint(_: string, material: Material): Promise<Token> {
-    const { from, now, post, rotate, ttlMs } = material;
+    const { from, further, now, post, rotate, ttlMs } = material;
     const form = this.#grant(material);
-    const headers = this.#authenticate(material, form);
+    const isOwn = this.#options.grant === 'client_credentials';
+    const headers = this.#authenticate(isOwn ? from : further.get('client_secret'), form);
     const answer = await post(this.#url, headers, form.toString());
     const { body } = answer;
     this.#requireDone(answer);
@@ -96,6 +107,16 @@ class OAuth2 implements Minter {
     }
     const expiresAt = now + this.#lifetime(body['expires_in'], ttlMs);
     return tokenOf(this.#url, 'access_token', body['access_token'], expiresAt, now);
+  }
+
+  /** RFC 7009, section 2.1; who asks proves it as for a token. */
+  async #revoke(url: URL, token: Secret, { post, secret }: Revocation): Promise<void> {
+    const isOwn = this.#options.grant === 'client_credentials';
+    const form = new URLSearchParams({ token: token.reveal(), token_type_hint: 'access_token' });
+    const headers = this.#authenticate(await secret(isOwn ? '' : 'client_secret'), form);
+    if (!headers['authorization']) form.set('client_id', this.#options.client_id);
+    const { status } = await post(url, headers, form.toString(), 'revoke by POST');
+    if (status !== 200) throw refused(url, status);
   }
 
   #grant({ from, now }: Material): URLSearchParams {
@@ -130,10 +151,9 @@ class OAuth2 implements Minter {
   }
 
   /** RFC 6749, section 2.3.1; a client without a secret only says who it is (section 3.2.1). */
-  #authenticate({ from, further }: Material, form: URLSearchParams): Record<string, string> {
+  #authenticate(secret: Secret | undefined, form: URLSearchParams): Record<string, string> {
     const { grant, client_id: id, client_auth: method } = this.#options;
     const headers: Record<string, string> = { 'content-type': 'application/x-www-form-urlencoded' };
-    const secret = grant === 'client_credentials' ? from : further.get('client_secret');
     if (secret && method === 'basic') {
       const pair = `${encoded(id)}:${encoded(secret.reveal())}`;
       headers['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
