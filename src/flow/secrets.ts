@@ -3,6 +3,7 @@ import type { Compiled } from '../config/types.ts';
 import { MintCache } from '../mint/cache.ts';
 import type { Dial } from '../mint/http.ts';
 import { type Log, type Session, type Vault, VaultError } from '../types.ts';
+import { atMost } from '../vaults/at-most.ts';
 import { SecretCache } from '../vaults/cache.ts';
 
 /** After the end of a session, until what it alone could use is given back: many may end at once. */
@@ -154,11 +155,4 @@ export class Secrets {
     const unused = leased.filter(name => !needed.has(name) && !needed.has(name.replace(/\/[^/]*$/, '')));
     void this.vaulted.release(new Set(unused), AbortSignal.timeout(TIMEOUT_MS));
   }
-}
-
-async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, ms);
-  await Promise.race([promise, work]);
-  clearTimeout(timer);
 }

@@ -1,4 +1,5 @@
 import { VaultError, type VaultWatcher } from '../../types.ts';
+import { atMost, until } from '../at-most.ts';
 import type { JsonAnswer } from '../http.ts';
 
 /** Of a read, a renewal or a revocation: less than what one read gets, so that its own fault is told. */
@@ -82,7 +83,7 @@ export class Leases {
     const held = this.#held.get(path);
     if (!held) return;
     const { reads } = held;
-    await held.inFlight?.catch(() => {});
+    if (held.inFlight) await until(signal, held.inFlight);
     if (held.reads !== reads || this.#held.get(path) !== held) return;
     await this.#revoke(this.#drop(path, held), signal);
   }
@@ -101,7 +102,7 @@ export class Leases {
   /** Revokes every lease, and takes none any more. Rejects with VaultError. */
   async close(signal: AbortSignal): Promise<void> {
     this.#isClosed = true;
-    await Promise.allSettled([...this.#held.values()].map(async held => held.inFlight));
+    await until(signal, Promise.allSettled([...this.#held.values()].map(async held => held.inFlight)));
     await this.#revoke(
       [...this.#held].flatMap(([path, held]) => this.#drop(path, held)),
       signal,
@@ -169,7 +170,7 @@ export class Leases {
   #schedule(path: string, held: Held, lease: Lease, ms: number): void {
     clearTimeout(held.timer);
     if (ms === Number.POSITIVE_INFINITY || this.#isClosed) return;
-    held.timer = setTimeout(() => void this.#tend(path, held, lease), Math.min(ms, MAX_WAIT_MS));
+    held.timer = setTimeout(() => void this.#tend(path, held, lease), Math.min(Math.max(ms, 0), MAX_WAIT_MS));
     held.timer.unref();
   }
 
@@ -183,10 +184,11 @@ export class Leases {
       this.watcher?.changed(path);
       return;
     }
-    const gained = lease.renewable ? await this.#renew(lease) : 0;
-    if (gained === 0 && isHeld()) await this.#tryReplace(path, held);
+    const gained = lease.renewable ? await this.#renew(lease, left) : 0;
+    if (gained === 0 && isHeld()) await atMost(left, this.#tryReplace(path, held));
     if (!isHeld()) return;
-    const wait = gained ? gained * RENEW_AT : Math.min(left, Math.max(left / 2, LEAST_WAIT_MS));
+    const rest = lease.usableUntil - performance.now();
+    const wait = gained ? gained * RENEW_AT : Math.min(rest, Math.max(rest / 2, LEAST_WAIT_MS));
     this.#schedule(path, held, lease, wait);
   }
 
@@ -197,9 +199,10 @@ export class Leases {
   }
 
   /** ms that it has from now on; 0 if it gets no more, undefined if Vault cannot tell now. */
-  async #renew(lease: Lease): Promise<number | undefined> {
+  async #renew(lease: Lease, left: number): Promise<number | undefined> {
     const request = { method: 'POST', path: '/v1/sys/leases/renew', body: { lease_id: lease.id } } as const;
-    const called = await this.#call(request, AbortSignal.timeout(TIMEOUT_MS)).catch(() => undefined);
+    const signal = AbortSignal.timeout(Math.min(TIMEOUT_MS, Math.ceil(left)));
+    const called = await this.#call(request, signal).catch(() => undefined);
     const status = called?.answer.status ?? 503;
     if (status !== 200) return status >= 500 || status === 429 ? undefined : 0;
     const ms = durationMs(asObject(called?.answer.body)['lease_duration']);

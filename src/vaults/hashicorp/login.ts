@@ -1,4 +1,5 @@
 import { VaultError } from '../../types.ts';
+import { until } from '../at-most.ts';
 import type { JsonAnswer, JsonClient } from '../http.ts';
 import { type Auth, prove } from './auth.ts';
 
@@ -72,7 +73,7 @@ export class Login {
 
   /** Revokes the token, unless it is the operator's own. Rejects with VaultError. */
   async close(signal: AbortSignal): Promise<void> {
-    await this.#inFlight?.catch(() => {});
+    if (this.#inFlight) await until(signal, this.#inFlight);
     const token = this.#token;
     clearTimeout(this.#timer);
     this.#token = undefined;
