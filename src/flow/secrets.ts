@@ -60,7 +60,6 @@ export class Secrets {
       vaults: this.#take(compiled),
       log,
       onRead: (vault, done) => metrics.fetched(vault, done),
-      onStale: vault => metrics.usedStale(vault),
     });
     this.mints = new MintCache({
       mints: compiled.mints,

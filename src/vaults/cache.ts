@@ -1,6 +1,7 @@
 import { Refusal } from '../errors.ts';
 import type { Secret } from '../secret.ts';
 import { type Log, type Vault, VaultError } from '../types.ts';
+import { atMost } from './at-most.ts';
 import { type CredentialSource, Entry, idOf, type SecretCacheOptions, type SecretSources } from './entry.ts';
 import { asVaultError, unavailable } from './fault.ts';
 import { show } from './field.ts';
@@ -12,6 +13,8 @@ const MIN_LENGTH = 8;
 const MISSING_MS = 10_000;
 const UNAVAILABLE_MS = 2_000;
 const TIMEOUT_MS = 10_000;
+/** Of a request whose credential may be stale. */
+const PATIENCE_MS = 1_000;
 
 /**
  * Current values of all credentials: fetched when first asked for, and again before their end while they are used; one
@@ -22,7 +25,6 @@ export class SecretCache {
   readonly #now: () => number;
   readonly #log: Log | undefined;
   readonly #onRead: (vault: string, done: boolean) => void;
-  readonly #onStale: (vault: string) => void;
   readonly #timeoutMs: number;
   readonly #watched = new WeakSet<Vault>();
   #version = 0;
@@ -31,7 +33,6 @@ export class SecretCache {
     this.#now = options.now ?? Date.now;
     this.#log = options.log;
     this.#onRead = options.onRead ?? (() => {});
-    this.#onStale = options.onStale ?? (() => {});
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
     this.reconfigure(options);
   }
@@ -57,7 +58,8 @@ export class SecretCache {
     }
     if (hasFailed) return Promise.reject(entry.failure);
     entry.calm();
-    return this.#fetch(name, entry);
+    const fetched = this.#fetch(name, entry);
+    return now < entry.staleUntil ? this.#patiently(name, entry, fetched) : fetched;
   }
 
   /** The value in use; undefined if there is none. Fetches nothing. */
@@ -265,8 +267,18 @@ export class SecretCache {
     throw refusal;
   }
 
+  /** Where there is a stale value, nobody waits long for a vault that hangs. */
+  async #patiently(name: string, entry: Entry, fetched: Promise<Secret>): Promise<Secret> {
+    await atMost(PATIENCE_MS, fetched);
+    if (entry.inFlight !== fetched) return fetched;
+    const now = this.#now();
+    entry.failure ??= unavailable('there is no answer yet');
+    entry.failedUntil = now + UNAVAILABLE_MS;
+    const stale = entry.stale(now);
+    return stale ? this.#useStale(name, entry, stale) : fetched;
+  }
+
   #useStale(name: string, entry: Entry, secret: Secret): Secret {
-    this.#onStale(entry.source?.ref.vault ?? '');
     if (entry.isStale) return secret;
     entry.isStale = true;
     const until = new Date(entry.staleUntil).toISOString();

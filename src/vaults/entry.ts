@@ -31,8 +31,6 @@ export interface SecretCacheOptions extends SecretSources {
   readonly log?: Log;
   /** Told of every read: the vault, and whether it gave a secret. */
   readonly onRead?: (vault: string, done: boolean) => void;
-  /** Told of every use of a value whose time is over. */
-  readonly onStale?: (vault: string) => void;
   /** Of one read; 10 s. */
   readonly timeoutMs?: number;
 }
