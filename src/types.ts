@@ -250,15 +250,6 @@ export interface Source {
 
 // ---- audit -----------------------------------------------------------------------------------------------------
 
-/** A credential that was placed in a request. */
-export interface Injected {
-  readonly credential: string;
-  readonly placement: string;
-  readonly version: string | null;
-  /** The vault could not be reached, and the value is older than its time (`stale_for`). */
-  readonly stale?: true;
-}
-
 /** One line of the audit (contract, section 5), without `prev`. Never a secret, never a stub's full text. */
 export interface AuditEvent {
   /** RFC 3339, UTC, ms. */
@@ -279,7 +270,8 @@ export interface AuditEvent {
   path: string | null;
   /** What the sandbox was answered; 0 if it was gone before. */
   status: number;
-  injected: readonly Injected[];
+  /** `stale`: older than its time, as its vault could not be reached (`stale_for`). */
+  injected: readonly { credential: string; placement: string; version: string | null; stale?: true }[];
   /** Secrets removed from the response. */
   scrubbed: number;
   /** Stubs seen in the request, wherever they stood. */

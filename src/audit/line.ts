@@ -1,4 +1,4 @@
-import type { AuditEvent, Injected } from '../types.ts';
+import type { AuditEvent } from '../types.ts';
 
 /** Characters of a field that the sandbox chooses. */
 const FIELD_LIMIT = 2048;
@@ -96,6 +96,8 @@ function answersAlike(a: AuditEvent, b: AuditEvent): boolean {
     a.injected.length === b.injected.length;
   return isSame && a.injected.every((one, i) => isAlike(one, b.injected[i]));
 }
+
+type Injected = AuditEvent['injected'][number];
 
 function isAlike(a: Injected, b: Injected | undefined): boolean {
   return (
