@@ -94,9 +94,9 @@ export class SecretCache {
   async refetch(name: string, rejected: Secret, status: 401 | 403 = 401): Promise<Secret> {
     const entry = this.#entries.get(name);
     const now = this.#now();
-    if (!entry?.current?.equals(rejected) || now >= entry.freshUntil) return this.get(name);
+    if (!entry?.current?.equals(rejected)) return this.get(name);
     if (entry.inFlight) return entry.inFlight;
-    if (!entry.mayRefetch(status, now)) return entry.current;
+    if (!entry.mayRefetch(status, now)) return now < entry.freshUntil ? entry.current : this.get(name);
     return this.#fetch(name, entry, status === 401 ? rejected.version : undefined);
   }
 

@@ -308,6 +308,15 @@ describe('after a refusal of the upstream', () => {
     ]);
   });
 
+  it('the vault is told of it also where the value’s time is just over', async () => {
+    const cache = cacheOf(source('a'));
+    const first = await cache.get('a');
+    now += TTL_MS;
+    vault.value = 'sesame-2';
+    expect((await cache.refetch('a', first)).reveal()).toBe('sesame-2');
+    expect(vault.reads.at(-1)).toEqual(['a', 'v sesame-1']);
+  });
+
   it('401s that go on cause reads ever more rarely, until one is due by itself', async () => {
     const cache = cacheOf(source('a', { ttlMs: 86_400_000 }));
     const first = await cache.get('a');
