@@ -181,6 +181,7 @@ export class Leases {
     const left = lease.usableUntil - performance.now();
     if (left <= 0) {
       held.current = undefined;
+      held.older = [...held.older, lease];
       this.watcher?.changed(path);
       return;
     }

@@ -161,8 +161,15 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     const now = Date.now();
     if (!isStatic)
       leases.push({
-        ...{ id, path, username, password, token, madeAt: now },
-        ...{ endsAt: now + seconds * 1000, renewals: 0, revoked: false },
+        id,
+        path,
+        username,
+        password,
+        token,
+        madeAt: now,
+        endsAt: now + seconds * 1000,
+        renewals: 0,
+        revoked: false,
       });
     answer(response, 200, {
       request_id: randomUUID(),
