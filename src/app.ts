@@ -129,6 +129,7 @@ class RunningGate implements Gate {
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
       log: options.log,
+      sessions: this.sessions,
       dial: (host, port) =>
         this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
     });
@@ -214,6 +215,7 @@ class RunningGate implements Gate {
   async stop(): Promise<void> {
     this.#watcher.close();
     await this.#listener.drain(this.config.limits.drainMs);
+    await this.#secrets.close();
     this.#flow.rooms.upstream.close();
     this.audit.close();
   }
@@ -279,9 +281,7 @@ class RunningGate implements Gate {
   }
 }
 
-function inUrl(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
-}
+const inUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host);
 
 /** What sandboxes trust, as files that their user can read. */
 function writeTrust(config: Config, authority: Authority): { caFile: string; bundleFile: string } {

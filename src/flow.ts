@@ -54,7 +54,8 @@ export class Flow {
       const fetching = rooms.keyring.open(job.profile, out.credentials, job.session);
       if (fetching) await fetching;
       let reply = await send(rooms, job, out);
-      if (reply.head.status === 401 && (await renewed(rooms, job, out))) {
+      const { status } = reply.head;
+      if ((status === 401 || status === 403) && (await renewed(rooms, job, out, status))) {
         reply.discard();
         const again = outgoing(rooms, job);
         reply = await send(rooms, job, (await withBody(rooms, job, again, out.received)) ?? again);

@@ -79,10 +79,29 @@ export interface SecretRef {
 
 /** Extension point one: where secrets live. */
 export interface Vault {
-  /** Throws VaultError when there is no such secret, or none can be had now. Never puts a value into an error. */
-  read(ref: SecretRef, signal: AbortSignal): Promise<Secret>;
+  /**
+   * Throws VaultError when there is no such secret, or none can be had now. Never puts a value into an error.
+   * `refused`: version of the value that an upstream has just refused; a vault that makes values makes another one.
+   */
+  read(ref: SecretRef, signal: AbortSignal, refused?: string): Promise<Secret>;
   /** Variables of the gate that it reads besides those that a ref names: no sandbox may inherit them. */
   readonly variables?: readonly string[];
+  /** Whether that id's value is made when it is read, and costs something as long as it lives. */
+  isLeased?(id: string): boolean;
+  /** Called once, before the first read. */
+  watch?(watcher: VaultWatcher): void;
+  /** No session may use that id's value any more. Rejects with VaultError if it could not be given back. */
+  release?(id: string, signal: AbortSignal): Promise<void>;
+  /** Gives back what it was given, leases and logins. Rejects with VaultError if something could not be. */
+  close?(signal: AbortSignal): Promise<void>;
+}
+
+/** What a vault tells by itself. */
+export interface VaultWatcher {
+  /** The values of that id that were read are good no longer. */
+  changed(id: string): void;
+  /** For the operator; no secret stands in it. */
+  warn(error: VaultError): void;
 }
 
 /** Why a vault gave no secret. `message` is for the operator and names what to do; it never reaches the sandbox. */
@@ -251,7 +270,8 @@ export interface AuditEvent {
   path: string | null;
   /** What the sandbox was answered; 0 if it was gone before. */
   status: number;
-  injected: readonly { credential: string; placement: string; version: string | null }[];
+  /** `stale`: older than its time, as its vault could not be reached (`stale_for`). */
+  injected: readonly { credential: string; placement: string; version: string | null; stale?: true }[];
   /** Secrets removed from the response. */
   scrubbed: number;
   /** Stubs seen in the request, wherever they stood. */

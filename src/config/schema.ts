@@ -25,6 +25,13 @@ const size = () => parsed('a size such as 512B, 32KiB or 1MiB', parseSize);
 export const SOURCE =
   'where the secret is, as <vault>:<id>[?version=V][#json-field], such as env:GITHUB_TOKEN';
 
+const staleFor = () =>
+  duration()
+    .optional()
+    .describe(
+      'How much longer than its ttl the last good value is used while its vault cannot be reached; never for a secret that the vault says is gone (default: not at all).',
+    );
+
 const listen = z.strictObject({
   proxy: parsed('an address such as 127.0.0.1:8080, or unix:/path', parseListen)
     .prefault('127.0.0.1:8080')
@@ -76,6 +83,7 @@ const credential = (minters: Registry<unknown>) =>
     ttl: duration()
       .default(5 * MINUTE)
       .describe('How long a value that was read may be used (default 5m).'),
+    stale_for: staleFor(),
     mint: plugins(minters, 'type', 'minted token', {})
       .optional()
       .describe('Makes a short-lived token of the secret; the token is injected, the secret never.'),
@@ -153,7 +161,7 @@ export function configSchema(
         .prefault({})
         .describe('The record of all that was asked for.'),
       vaults: z
-        .record(name('vault'), plugins(vaultTypes, 'type', 'vault', {}))
+        .record(name('vault'), plugins(vaultTypes, 'type', 'vault', { stale_for: staleFor() }))
         .default({})
         .describe('Where real secrets live, by name. `env` and `file` need no entry.'),
       credentials: z

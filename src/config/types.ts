@@ -41,6 +41,8 @@ export interface VaultEntry {
   readonly type: string;
   /** The vault's own keys, checked against the schema of its type. */
   readonly options: Readonly<Record<string, unknown>>;
+  /** Of credentials that say nothing else. */
+  readonly staleForMs?: number;
 }
 
 export interface Credential {
@@ -49,6 +51,8 @@ export interface Credential {
   readonly ref?: SecretRef;
   /** How long a value that was read may be used. */
   readonly ttlMs: number;
+  /** How much longer while its vault cannot be reached. */
+  readonly staleForMs?: number;
   /** Absent: the value of `ref` itself is injected. */
   readonly mint?: MintEntry;
   readonly stub: {
@@ -73,6 +77,7 @@ export interface SecretSource {
   readonly name: string;
   readonly ref: SecretRef;
   readonly ttlMs: number;
+  readonly staleForMs?: number;
 }
 
 export interface ProfileEntry {

@@ -51,8 +51,13 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     credential,
     placement: at,
     version,
+    ...(rooms.keyring.isStale(credential) && { stale: true }),
   }));
-  const scrubber = new Scrubber(patterns, name => session.stubs.get(name) ?? '');
+  const scrubber = new Scrubber(
+    patterns,
+    name => session.stubs.get(name) ?? '',
+    () => rooms.keyring.patterns(profile, session),
+  );
   const counter = x.head.length === 0 ? undefined : new StubCounter(rooms.stubs);
   entry.body = counter ?? null;
   const body = finished(outgoing, rooms.stubs, entry);
@@ -69,15 +74,20 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
   });
 }
 
-/** After a 401: whether there is another value than the one that was sent, and the request can be sent again. */
+/**
+ * After a 401 or a 403: whether there is another value than the one that was sent, and the request can be sent again. If
+ * it cannot, the next one has the new value.
+ */
 export async function renewed(
   { keyring }: Rooms,
   { x, session }: Job,
   { credentials, sent = [], received }: Outgoing,
+  status: 401 | 403,
 ): Promise<boolean> {
-  if ((x.head.length !== 0 && !received) || credentials.length === 0) return false;
-  const changed = await Promise.all(
-    sent.map((secret, i) => keyring.renew(credentials[i] as string, secret, session)),
+  if (credentials.length === 0) return false;
+  const renewing = Promise.all(
+    sent.map((secret, i) => keyring.renew(credentials[i] as string, secret, session, status)),
   );
-  return changed.includes(true);
+  const isGone = x.head.length !== 0 && !received;
+  return !isGone && (await renewing).includes(true);
 }
