@@ -45,6 +45,9 @@ export class Http2ServerConnection implements Connection {
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
+    // WebSocket (RFC 8441, section 3). In a second frame: a client that looks only at the first one before it opens a
+    // WebSocket goes on in HTTP/1.1. Node's own does, and in HTTP/2 its process ends though the WebSocket is open.
+    session.settings({ enableConnectProtocol: true });
     this.#unseen = new UnseenStreams(session, handlers, MAX_INVALID);
     keepCalm(session, socket);
     // Before the session hears of it, and ends.
@@ -85,7 +88,8 @@ export class Http2ServerConnection implements Connection {
   sweep(now: number): void {
     this.#unseen.look();
     for (const x of this.#exchanges) {
-      if (x.stalledFor(now) <= this.#limits.bodyIdleMs) continue;
+      if (x.switched) x.switched.sweep(now, this.#limits);
+      if (x.switched || x.stalledFor(now) <= this.#limits.bodyIdleMs) continue;
       if (x.responded) x.reset(constants.NGHTTP2_CANCEL);
       else x.abort(new Refusal('request_timeout'), false);
     }
@@ -94,10 +98,12 @@ export class Http2ServerConnection implements Connection {
 
   drain(): void {
     this.#session.close();
+    for (const x of this.#exchanges) x.switched?.drain();
   }
 
   destroy(): void {
     this.#unseen.look(true);
+    for (const x of this.#exchanges) x.switched?.destroy();
     this.#session.destroy();
   }
 }
@@ -109,7 +115,6 @@ function optionsOf(limits: WireLimits): ServerOptions {
       initialWindowSize: WINDOW,
       // Twice, so that a head that is a little too large can be answered.
       maxHeaderListSize: 2 * limits.head,
-      enableConnectProtocol: false,
     },
     maxHeaderListPairs: 2 * limits.headers + 8,
     streamResetBurst: RESET_BURST,

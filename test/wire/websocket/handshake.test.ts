@@ -35,7 +35,7 @@ const replaced = (name: string, ...values: string[]): string[] => {
 
 describe('a request', () => {
   test('for a WebSocket is answered to its key', () => {
-    expect(offerOf(asked())).toEqual({ accept: ACCEPT, protocols: [] });
+    expect(offerOf(asked())).toEqual({ accept: ACCEPT, isHttp2: false, protocols: [] });
   });
 
   test('without an upgrade is none', () => {
@@ -141,7 +141,7 @@ describe('an answer', () => {
     );
   });
 
-  const offer = { accept: ACCEPT, protocols: ['chat', 'x'] };
+  const offer = { accept: ACCEPT, isHttp2: false, protocols: ['chat', 'x'] };
 
   test('goes on with the accept of the client’s key, and without the fields of the other leg', () => {
     const fields = [...good, 'Sec-WebSocket-Protocol', 'x', 'Set-Cookie', 'a=b', 'Keep-Alive', '5'];
