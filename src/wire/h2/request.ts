@@ -45,12 +45,7 @@ export class Request implements Sink {
     this.#length = length;
     this.#limits = limits;
     this.#handlers = handlers;
-    this.#body = new StreamBody(
-      stream,
-      'upstream_malformed',
-      limits,
-      count => (this.#received += count),
-    );
+    this.#body = new StreamBody(stream, 'upstream_malformed', limits, count => (this.#received += count));
     stream.on('headers', (_headers, _flags, raw) => this.#interim(raw));
     stream.on('response', (_headers, flags, raw) => this.#response(flags, raw));
     stream.on('drain', () => this.onDrain?.());
@@ -89,7 +84,8 @@ export class Request implements Sink {
 
   /** RFC 8441, section 5 */
   #switch(head: ResponseHead): void {
-    if (head.length !== CHUNKED) throw fault('upstream_malformed', 'A WebSocket with a length, or that ends with its head');
+    if (head.length !== CHUNKED)
+      throw fault('upstream_malformed', 'A WebSocket with a length, or that ends with its head');
     const handlers = this.#handlers;
     const early = this.#body.release();
     this.#handlers = null;
