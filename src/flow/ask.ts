@@ -6,7 +6,7 @@ import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
 import type { RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
 import type { Upstream, UpstreamConnection } from '../upstream/pool.ts';
 import { ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
-import { fault } from '../wire/fault.ts';
+import { fault, TrailerFault } from '../wire/fault.ts';
 import { endToEnd } from '../wire/headers.ts';
 import type { Carrier } from '../wire/message.ts';
 import type { Exchange } from '../wire/server.ts';
@@ -188,6 +188,11 @@ function upload(
   return counter ? new Upload(counter, searched, refuse) : searched;
 }
 
+/** Their stubs and secrets are still looked for (flow.ts). */
+export function noTrailers(trailers: RawHeaders): Refusal {
+  return new TrailerFault('malformed_request', 'A request may not carry trailers', trailers);
+}
+
 class Upload implements Sink {
   onDrain: (() => void) | null = null;
   readonly #counter: StubCounter;
@@ -208,8 +213,7 @@ class Upload implements Sink {
 
   // A header that comes after the body was never judged: no rule covers it.
   end(trailers: RawHeaders): void {
-    if (trailers.length > 0)
-      this.#refuse(new Refusal('malformed_request', { message: 'A request may not carry trailers' }));
+    if (trailers.length > 0) this.#refuse(noTrailers(trailers));
     else this.#next.end(trailers);
   }
 

@@ -4,7 +4,7 @@ import { Refusal } from '../../errors.ts';
 import { has, isNamed, Names } from '../../fields.ts';
 import { CHUNKED, type RawHeaders, type RequestHead, type ResponseHead, UNTIL_CLOSE } from '../../types.ts';
 import { isToken } from '../chars.ts';
-import { NOT_IN_TRAILERS } from '../chunked.ts';
+import { checkTrailers } from '../chunked.ts';
 import { fault, type Side } from '../fault.ts';
 import { parseFields } from '../fields.ts';
 import { parseRequestHead, parseResponseHead } from '../head.ts';
@@ -130,10 +130,7 @@ export function trailersOf(raw: RawHeaders, limits: { readonly headers: number }
   const bytes = textOf('', fields);
   const text = bytes.toString('latin1', 0, bytes.length - 2);
   const { fields: trailers } = parseFields(bytes, text, 2, limits.headers, side);
-  for (let i = 0; i < trailers.length; i += 2) {
-    if (NOT_IN_TRAILERS.has(trailers[i] as string))
-      throw fault(side, 'A trailer that may only stand in the head');
-  }
+  checkTrailers(trailers, side);
   return trailers;
 }
 
