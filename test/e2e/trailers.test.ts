@@ -63,7 +63,12 @@ interface Scene extends Sandbox {
 }
 
 const RULES = [
-  { name: 'json', hosts: [HOST], paths: ['/json'], inject: [{ credential: 'api', as: 'json', pointer: '/key' }] },
+  {
+    name: 'json',
+    hosts: [HOST],
+    paths: ['/json'],
+    inject: [{ credential: 'api', as: 'json', pointer: '/key' }],
+  },
   { name: 'api', hosts: [HOST], inject: [{ credential: 'api', as: 'bearer' }] },
 ];
 
@@ -129,7 +134,12 @@ const CASES: [string, Trailer, number, Reason][] = [
     403,
     'secret_in_request',
   ],
-  ['that are a header with it', (_, secret) => ['authorization', `Bearer ${secret}`], 403, 'secret_in_request'],
+  [
+    'that are a header with it',
+    (_, secret) => ['authorization', `Bearer ${secret}`],
+    403,
+    'secret_in_request',
+  ],
   ['with somebody else’s credential', () => ['authorization', 'Bearer other'], 400, 'malformed_request'],
 ];
 const ALARMS: readonly Reason[] = ['stub_misplaced', 'secret_in_request'];
@@ -153,7 +163,9 @@ describe.each<[Version, Version]>([
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatchObject({ verdict: 'deny', reason: code, status });
     expect(lines[0]?.stubs_seen).toBe(code === 'stub_misplaced' ? 1 : 0);
-    expect(box.gate.logs.filter(({ message }) => message === 'alarm')).toHaveLength(ALARMS.includes(code) ? 1 : 0);
+    expect(box.gate.logs.filter(({ message }) => message === 'alarm')).toHaveLength(
+      ALARMS.includes(code) ? 1 : 0,
+    );
   });
 
   test('behind a body that is read whole is refused before anything is sent', async () => {

@@ -9,7 +9,7 @@ import {
 import type { Socket } from 'node:net';
 import type { RawHeaders, Sink } from '../../types.ts';
 import { type ClientHandlers, NONE } from '../client.ts';
-import type { ClientLimits } from '../limits.ts';
+import { type ClientLimits, WIRE_LIMITS } from '../limits.ts';
 import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
 import { Request } from './request.ts';
@@ -66,7 +66,7 @@ export class Http2ClientConnection {
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
-    keepCalm(session, socket);
+    keepCalm(session, socket, WIRE_LIMITS.http2);
     session.once('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW);
     });
