@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { canary } from '../support/canary.ts';
+import { startTestGate, type TestGate } from '../support/gate.ts';
 import { openH2, startH2 } from '../support/h2.ts';
 import { Peer } from '../support/peer.ts';
 import { openTls } from '../support/raw-client.ts';
@@ -11,7 +12,7 @@ import type { GateSetup } from '../support/setup.ts';
 import { startRaw, type Upstream } from '../support/upstream.ts';
 import { acceptOf, handshake } from '../support/websocket.ts';
 import type { Sandbox } from './scene.ts';
-import { closing, sandbox } from './scene.ts';
+import { closing, enter } from './scene.ts';
 
 export const HOST = 'chat.corp.test';
 
@@ -202,15 +203,17 @@ export async function legScene(
   upstreamVersion: Version,
   inject: readonly Readonly<Record<string, unknown>>[] = BEARER,
   config: GateSetup['config'] = {},
+  start: (setup: GateSetup) => Promise<TestGate> = startTestGate,
 ): Promise<LegScene> {
   const secret = canary('key-');
   const upstream = closing(await chatUpstream(upstreamVersion));
-  const box = await sandbox({
+  const gate = await start({
     credentials: { api: { secret, env: 'API_KEY' } },
     rules: [{ name: 'chat', hosts: [HOST], inject }],
     upstreams: { [HOST]: upstream },
     config,
   });
+  const box = await enter(gate);
   return { ...box, upstream, secret, stub: box.session.stubs['API_KEY'] ?? '' };
 }
 
@@ -224,8 +227,9 @@ export async function legChat(
   [client, upstreamVersion]: Legs,
   inject: readonly Readonly<Record<string, unknown>>[] = BEARER,
   config: GateSetup['config'] = {},
+  start: (setup: GateSetup) => Promise<TestGate> = startTestGate,
 ): Promise<LegChat> {
-  const scene = await legScene(upstreamVersion, inject, config);
+  const scene = await legScene(upstreamVersion, inject, config, start);
   const isBearer = inject.some(entry => entry['as'] === 'bearer');
   const more = isBearer ? [`authorization: Bearer ${scene.stub}`] : [];
   const asking = await shakeHands(client, scene, '/chat', more);
