@@ -9,9 +9,12 @@ import type { Reason } from '../../src/errors.ts';
 import { canary } from '../support/canary.ts';
 import { ask, collect, type H2Received, openH2, openH2Socket, startH2 } from '../support/h2.ts';
 import { FrameClient, SETTINGS } from '../support/h2-frames.ts';
+import { Peer } from '../support/peer.ts';
 import { ACCEPT, acceptOf, frame, KEY, readMessage, TEXT } from '../support/websocket.ts';
-import { type Asked, connectHead, HOST, LEGS, legScene, shakeHands, type Version } from './legs.ts';
+import { type Asked, connectHead, HOST, legChat, LEGS, legScene, shakeHands, type Version } from './legs.ts';
 import { closing, expectClean, type Sandbox, sandbox } from './scene.ts';
+
+const MASKED = { mask: true };
 
 async function h2Client({ gate, session }: Sandbox): Promise<ClientHttp2Session> {
   const client = await openH2(session.proxy, gate.ca, HOST);
@@ -158,6 +161,94 @@ describe('what an upstream answers to an extended CONNECT', () => {
     }
     expect(await box.gate.audit(2)).toHaveLength(2);
     expect(codes).toHaveLength(2);
+  });
+});
+
+describe('a WebSocket on a stream', () => {
+  test('has more said before its answer than is held', async () => {
+    const scene = await legScene('h2');
+    const long = 'abcdefgh'.repeat(50_000);
+    const asking = await shakeHands('h2', scene, '/');
+    const sending = asking.peer.send(frame(TEXT, long, MASKED));
+    const asked = await scene.upstream.next();
+    await asked.accept();
+    await asking.answered();
+    expect((await readMessage(asked.peer)).data.toString()).toBe(long);
+    await sending;
+    asking.peer.cut();
+    await asked.peer.end();
+    expect((await scene.gate.audit(1))[0]?.bytes_in).toBeGreaterThan(long.length);
+  });
+
+  test('that its client ends without a Close ends for the upstream', async () => {
+    const { client, server, gate } = await legChat(['h2', 'h2']);
+    await client.send(frame(TEXT, 'last words', MASKED));
+    client.finish();
+    expect((await readMessage(server)).data.toString()).toBe('last words');
+    await server.end();
+    expect(server.rest).toHaveLength(0);
+    server.finish();
+    expect(await gate.audit(1)).toHaveLength(1);
+  });
+
+  test('has no trailers', async () => {
+    const scene = await legScene('h2');
+    const client = await h2Client(scene);
+    const stream = client.request(connectHead('/'), { endStream: false, waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'x-token': scene.stub }));
+    const asked = await scene.upstream.next();
+    const trailers: unknown[] = [];
+    asked.peer.socket.on('trailers', got => trailers.push(got));
+    await asked.accept();
+    await once(stream, 'response');
+    stream.end(frame(TEXT, 'x', MASKED));
+    expect((await readMessage(asked.peer)).data.toString()).toBe('x');
+    await asked.peer.end();
+    asked.peer.finish();
+    expect(trailers).toEqual([]);
+    expect(await scene.gate.audit(1)).toHaveLength(1);
+  });
+
+  test('ends with the connection that it is on, each with its line in the audit', async () => {
+    const scene = await legScene('h2');
+    const client = await h2Client(scene);
+    const open = async () => {
+      const stream = client.request(connectHead('/'), { endStream: false });
+      const asked = await scene.upstream.next();
+      await asked.accept();
+      await once(stream, 'response');
+      return { stream, asked };
+    };
+    const [one, two] = [await open(), await open()];
+    client.destroy();
+    await Promise.all([one.asked.peer.end(), two.asked.peer.end()]);
+    expect(await scene.gate.audit(2)).toHaveLength(2);
+    const other = await legChat(['h1', 'h2']);
+    (other.server.socket as unknown as ServerHttp2Stream).session?.destroy();
+    await other.client.end();
+    expect(await other.gate.audit(1)).toHaveLength(1);
+  });
+
+  test('is one of a client’s streams: another one that does not read does not stop it', async () => {
+    const { session, gate, upstream } = await legScene('h2');
+    const client = await h2Client({ session, gate, env: {} });
+    const stuck = client.request(connectHead('/stuck'), { endStream: false });
+    const first = await upstream.next();
+    await first.accept();
+    await once(stuck, 'response');
+    stuck.pause();
+    for (let i = 0; i < 40; i++) void first.peer.send(frame(TEXT, 'x'.repeat(100_000)));
+    const live = client.request(connectHead('/live'), { endStream: false });
+    const second = await upstream.next();
+    await second.accept();
+    const peer = new Peer(live as never);
+    await second.peer.send(frame(TEXT, 'hello'));
+    expect((await readMessage(peer)).data.toString()).toBe('hello');
+    await peer.send(frame(TEXT, 'up', MASKED));
+    expect((await readMessage(second.peer)).data.toString()).toBe('up');
+    client.destroy();
+    await second.peer.end();
+    expect(await gate.audit(2)).toHaveLength(2);
   });
 });
 

@@ -27,7 +27,8 @@ export class StreamCarrier extends Duplex implements Carrier {
     stream.on('error', () => {});
     stream.on('data', (chunk: Buffer) => {
       this.bytesRead += chunk.length;
-      if (!this.push(chunk)) stream.pause();
+      // What is paused would never close.
+      if (!this.destroyed && !this.push(chunk)) stream.pause();
     });
     stream.once('end', () => this.#end());
     stream.once('close', () => this.#close());
@@ -83,7 +84,7 @@ export class StreamCarrier extends Duplex implements Carrier {
     // A stream that both sides have ended closes by itself.
     const isOver = this.#isEnded && this.writableFinished;
     if (!isOver && !stream.closed) stream.close(constants.NGHTTP2_CANCEL);
-    // What is still received is dropped; a stream that is paused would never close.
+    // What is still received is dropped.
     if (!stream.destroyed) stream.resume();
     done(error);
   }

@@ -118,7 +118,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#interimBytes += head.size;
     this.#end();
     const options: ServerStreamResponseOptions & { sendDate: boolean } = { sendDate: false };
-    this.#stream.respond(head.headers, options);
+    if (!this.#stream.destroyed && !this.#stream.closed) this.#stream.respond(head.headers, options);
     return { socket: new StreamCarrier(this.#stream, this.#incoming.complete), early };
   }
 
