@@ -31,24 +31,27 @@ needs('chromium', 'certutil')('a page in Chromium talks over a WebSocket beside 
   const heads: IncomingHttpHeaders[] = [];
   const lengths: number[] = [];
   const settings = { enableConnectProtocol: true };
+  const talk = async (peer: Peer, authorization: string): Promise<void> => {
+    for (let data = ''; data !== 'bye'; ) {
+      // oxlint-disable-next-line no-await-in-loop -- one after the other
+      data = (await readMessage(peer)).data.toString();
+      lengths.push(data.length);
+      if (data !== 'bye') void peer.send(frame(TEXT, data === 'authorization' ? authorization : data));
+    }
+    await peer.send(frame(CLOSE, close(4001, authorization)));
+    await readMessage(peer);
+    peer.finish();
+  };
   const upstream = closing(
-    await startH2({ hosts: [HOST], settings }, async (stream, { headers }) => {
+    await startH2({ hosts: [HOST], settings }, (stream, { headers }) => {
       if (headers[':method'] !== 'CONNECT') {
         stream.respond({ ':status': 200, 'content-type': 'text/html' });
-        return void stream.end('<title>page</title>');
+        stream.end('<title>page</title>');
+        return;
       }
       heads.push(headers);
       stream.respond({ ':status': 200, 'sec-websocket-protocol': 'chat' });
-      const peer = new Peer(stream as never);
-      const authorization = String(headers.authorization);
-      for (let data = ''; data !== 'bye'; ) {
-        data = (await readMessage(peer)).data.toString();
-        lengths.push(data.length);
-        if (data !== 'bye') await peer.send(frame(TEXT, data === 'authorization' ? authorization : data));
-      }
-      await peer.send(frame(CLOSE, close(4001, authorization)));
-      await readMessage(peer);
-      peer.finish();
+      talk(new Peer(stream as never), String(headers.authorization)).catch(() => stream.destroy());
     }),
   );
   const { gate, session, env } = await sandbox({
