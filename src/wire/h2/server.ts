@@ -37,7 +37,7 @@ export class Http2ServerConnection implements Connection {
     this.#session = session;
     // WebSocket (RFC 8441, section 3). In a second frame: a client that looks only at the first one before it opens a
     // WebSocket goes on in HTTP/1.1. Node's own does, and in HTTP/2 its process ends though the WebSocket is open.
-    session.settings({ enableConnectProtocol: true });
+    if (!session.destroyed) session.settings({ enableConnectProtocol: true });
     this.#unseen = new UnseenStreams(session, handlers, limits.http2.invalidFrames);
     keepCalm(session, socket, limits.http2);
     // Before the session hears of it, and ends.
