@@ -68,7 +68,7 @@ export const REASONS = {
   upgrade_refused: row(
     501,
     'This gate carries no protocol upgrade but WebSocket',
-    'Use plain requests, or a WebSocket over HTTP/1.1',
+    'Use plain requests, or a WebSocket',
   ),
   internal_error: row(500, 'The gate failed', 'Tell your operator the request_id'),
   dns_failure: row(502, 'The host name does not resolve', 'Check the name'),

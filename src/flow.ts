@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { asRefusal, type Reason, Refusal } from './errors.ts';
+import { fieldLines } from './fields.ts';
 import { answer } from './flow/answer.ts';
 import { ClientLeft } from './flow/ask.ts';
 import { withBody } from './flow/body.ts';
@@ -12,6 +13,7 @@ import type { Channel } from './flow/target.ts';
 import { carry } from './flow/websocket/carry.ts';
 import { admit } from './policy/table.ts';
 import type { Admission, Session } from './types.ts';
+import { TrailerFault } from './wire/fault.ts';
 import type { Exchange } from './wire/server.ts';
 
 /** Refusals that say less than that the request holds a real secret. */
@@ -70,7 +72,7 @@ export class Flow {
       }
     } catch (thrown) {
       if (thrown instanceof ClientLeft) this.#leave(x, entry);
-      else this.refuse(x, entry, this.#gravest(x, channel.session, asRefusal(thrown)));
+      else this.refuse(x, entry, this.#gravest(x, channel.session, asRefusal(thrown), entry));
     }
   }
 
@@ -86,10 +88,15 @@ export class Flow {
     if (this.#holdsSecret(text, session)) throw new Refusal('secret_in_request');
   }
 
-  /** A real secret in a request that is refused anyway is what its operator must hear of. */
-  #gravest(x: Exchange, session: Session, refusal: Refusal): Refusal {
-    if (!ORDINARY.has(refusal.code) || !this.#holdsSecret(x.head.bytes, session)) return refusal;
-    return new Refusal('secret_in_request');
+  /** A real secret in a request that is refused anyway is what its operator must hear of; so is a stub in its trailers. */
+  #gravest(x: Exchange, session: Session, refusal: Refusal, { event }: Entry): Refusal {
+    if (!ORDINARY.has(refusal.code)) return refusal;
+    const trailers = refusal instanceof TrailerFault ? fieldLines(refusal.trailers) : '';
+    const stubs = this.rooms.stubs.count(trailers);
+    event.stubs_seen += stubs;
+    if (this.#holdsSecret(x.head.bytes, session) || this.#holdsSecret(trailers, session))
+      return new Refusal('secret_in_request');
+    return stubs > 0 ? new Refusal('stub_misplaced') : refusal;
   }
 
   #holdsSecret(text: string | Buffer, session: Session): boolean {

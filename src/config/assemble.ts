@@ -174,6 +174,21 @@ function limits({ limits: of }: Parsed): Limits {
     responseTimeMs: of.response_time,
     tunnels: of.tunnels,
     deniedTunnels: of.denied_tunnels,
+    http2: http2Limits(of.http2),
     drainMs: of.drain,
+  };
+}
+
+function http2Limits(of: Parsed['limits']['http2']): Limits['http2'] {
+  return {
+    streams: of.streams,
+    sessionStreams: of.session_streams,
+    windowBytes: of.window,
+    memoryBytes: of.memory,
+    resets: of.resets,
+    resetsPerSecond: of.resets_per_second,
+    pings: of.pings,
+    pingsPerSecond: of.pings_per_second,
+    invalidFrames: of.invalid_frames,
   };
 }

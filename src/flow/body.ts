@@ -4,7 +4,7 @@ import { StubCounter, type StubKey } from '../inject/stub.ts';
 import { type Plan, plan } from '../inject/swap.ts';
 import { BodyFault, type RawHeaders, type Sink } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
-import { ClientLeft } from './ask.ts';
+import { ClientLeft, noTrailers } from './ask.ts';
 import type { Entry } from './entry.ts';
 import type { Job } from './judge.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -139,8 +139,7 @@ class Whole implements Sink {
 
   end(trailers: RawHeaders): void {
     // A header that comes after the body was never judged: no rule covers it.
-    if (trailers.length > 0)
-      this.#reject(new Refusal('malformed_request', { message: 'A request may not carry trailers' }));
+    if (trailers.length > 0) this.#reject(noTrailers(trailers));
     else this.#resolve(this.#bytes.subarray(0, this.#length));
   }
 

@@ -3,7 +3,7 @@ import { Outbound } from '../inject/outbound.ts';
 import { StubCounter } from '../inject/stub.ts';
 import { apply, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
-import { has } from '../fields.ts';
+import { fieldLines, has } from '../fields.ts';
 import { handshakeFields, isOfOneLeg, newKey } from '../wire/websocket/handshake.ts';
 import { ask, type Reply } from './ask.ts';
 import { finished } from './body.ts';
@@ -25,16 +25,15 @@ export function outgoing(
   // Each place of the plan holds one stub: every further one stands where it does not belong.
   if (stubs !== swaps.swapped) throw new Refusal('stub_misplaced');
   const key = websocket && newKey();
-  if (key !== undefined) shakeHands(out, key);
+  if (key !== undefined) shakeHands(out);
   return { out, swaps, credentials: swaps.steps.map(step => step.injection.credential), key };
 }
 
 /** A handshake of the gate's own: nothing in the upstream's answer to it depends on what the client chose. */
-function shakeHands({ headers }: Outbound, key: string): void {
+function shakeHands({ headers }: Outbound): void {
   for (let i = headers.length - 2; i >= 0; i -= 2) {
     if (isOfOneLeg(headers[i] as string)) headers.splice(i, 2);
   }
-  headers.push(...handshakeFields(key));
 }
 
 /** Places the credentials, sends the request and waits for the upstream's answer. */
@@ -46,7 +45,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     throw new Refusal('secret_in_request');
   outgoing.sent = credentials.map(name => rooms.keyring.secret(name, session));
   const placed = apply(out, swaps, name => rooms.keyring.secret(name, session));
-  const head = out.render();
+  const head = out.render() + (key === undefined ? '' : fieldLines(handshakeFields(key)));
   entry.event.injected = placed.map(({ credential, at, version }) => ({
     credential,
     placement: at,

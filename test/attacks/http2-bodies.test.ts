@@ -111,7 +111,7 @@ test('request trailers are refused', async () => {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, block([['x-late', scene.stub]])),
   );
   const { data } = await raw.outcome(1);
-  expect(data).toContain('A request may not carry trailers');
-  expect(await lines(around, 1)).toMatchObject([{ reason: 'malformed_request', status: 400 }]);
+  expect(data).toContain('"code":"stub_misplaced"');
+  expect(await lines(around, 1)).toMatchObject([{ reason: 'stub_misplaced', status: 403 }]);
   expect(scene.upstream.since(around.mark)).not.toContain('x-late');
 });
