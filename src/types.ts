@@ -1,4 +1,4 @@
-import type { Reason } from './errors.ts';
+import type { Reason, Refusal } from './errors.ts';
 import type { Secret } from './secret.ts';
 
 // ---- who and what ----------------------------------------------------------------------------------------------
@@ -104,16 +104,19 @@ export interface OutboundHead {
   target: string | Secret;
   /** name, value, name, value, … in wire order and case. */
   readonly headers: (string | Secret)[];
-  /** Only if the rule places a credential in it. */
+  /** Only if the rule places a credential in it, or a signature covers it. */
   body: OutboundBody | undefined;
+  /** What it is made of: as the client sent it, and its target in origin-form. */
+  readonly source: RequestHead;
+  readonly originForm: string;
 }
 
 /** What a placement can read of a body. */
 export type BodyKind = 'json' | 'form';
 
-/** A request body that was received whole; valid UTF-8. */
+/** A request body that was received whole; valid UTF-8, but for one that is only signed. */
 export interface OutboundBody {
-  readonly kind: BodyKind;
+  readonly kind: BodyKind | 'signed';
   /** A `Secret` once a credential was placed: latin1 text, so that every byte is kept. */
   content: Buffer | Secret;
 }
@@ -124,7 +127,12 @@ export interface Placed {
   readonly at: string;
   /** The exact text sent, to be scrubbed. */
   readonly wire: Secret;
+  /** What the body goes through on its way, if it is not received whole: keeps its length. */
+  readonly upload?: BodyStage;
 }
+
+/** A stage before `next`. Calls `refuse` at most once, and forwards nothing after that. */
+export type BodyStage = (next: Sink, refuse: (refusal: Refusal) => void) => Sink;
 
 /** Extension point two: how a credential goes on the wire. */
 export interface Placement {
@@ -142,11 +150,28 @@ export interface Placement {
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed;
   /** The path without what stands at the place, for the audit. Absent: the place is not in the path. */
   redact?(path: string, stubs: StubCount): string;
+  /** Only of a placement that signs the request; it is asked, and injects, after all others. */
+  readonly signing?: Signing;
+}
+
+/** A credential that never goes out: it signs the request, which the client has signed with its stub. */
+export interface Signing {
+  /** Bytes of a body that is received whole, because its hash is signed and not told. */
+  readonly limit: number;
+  /** What stands at the place when that stub has signed. */
+  idOf(stub: string, ids: StubIds): string;
+  /** Throws what is wrong with the client's signature. False: that can be told only once `out.body` is there. */
+  verify(out: OutboundHead, stub: string): boolean;
 }
 
 /** Counts the stubs in a latin1 text. */
 export interface StubCount {
   count(text: string): number;
+}
+
+export interface StubIds {
+  /** The AWS access key id whose secret access key is the stub. */
+  accessKeyId(stub: string): string;
 }
 
 /** Why a request body cannot be read. Neither text holds anything that the sandbox wrote. */

@@ -1,7 +1,7 @@
 import { Refusal } from '../errors.ts';
 import { bytesOf, isInBody, reading, refuseUnreadable, requireUtf8, settleFields } from '../inject/body.ts';
 import { StubCounter, type StubKey } from '../inject/stub.ts';
-import { type Plan, plan } from '../inject/swap.ts';
+import { type Plan, plan, type Step } from '../inject/swap.ts';
 import { BodyFault, type RawHeaders, type Sink } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
 import { ClientLeft } from './ask.ts';
@@ -13,7 +13,7 @@ import type { Rooms } from './rooms.ts';
 type Reading = ReturnType<typeof reading>;
 
 /**
- * For a rule that places a credential in the body: receives the body whole, and decides what is swapped in it, before
+ * For a request that is signed: verifies that. For a rule that places a credential in the body: receives the body whole, and decides what is swapped in it, before
  * any secret is fetched. Undefined: the body flows unread. Throws, or rejects with, what the sandbox is told.
  * `received`: the body, if it is here already.
  */
@@ -24,6 +24,7 @@ export function withBody(
   received?: Buffer,
 ): Promise<Outgoing> | undefined {
   const { x, rule, session } = job;
+  if (outgoing.swaps.signing) return withSignature(rooms, job, outgoing, outgoing.swaps.signing, received);
   if (!rule.injections.some(isInBody)) return undefined;
   if (x.head.length === 0) {
     // Nothing stands there; a stub that is required is missing.
@@ -38,6 +39,27 @@ export function withBody(
     return undefined;
   }
   return settled(rooms, job, outgoing, how, received);
+}
+
+/** Receives the body first, if the signature covers it without telling its hash. */
+function withSignature(
+  { stubs }: Rooms,
+  { x, entry }: Job,
+  outgoing: Outgoing,
+  { injection, stub = '' }: Step,
+  given: Buffer | undefined,
+): Promise<Outgoing> | undefined {
+  const { out } = outgoing;
+  const { signing } = injection.placement;
+  if (!signing || signing.verify(out, stub)) return undefined;
+  const { limit } = signing;
+  return Promise.resolve(given ?? receive(x, limit)).then(received => {
+    entry.body = { seen: stubsIn(received, stubs) };
+    out.body = { kind: 'signed', content: received };
+    settleFields(out, false);
+    signing.verify(out, stub);
+    return { ...outgoing, received };
+  });
 }
 
 async function settled(

@@ -1,6 +1,7 @@
 import { Refusal } from '../errors.ts';
 import { Outbound } from '../inject/outbound.ts';
 import { StubCounter } from '../inject/stub.ts';
+import { standsFor } from '../inject/stands-for.ts';
 import { apply, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
 import { has } from '../fields.ts';
@@ -52,7 +53,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     placement: at,
     version,
   }));
-  const scrubber = new Scrubber(patterns, name => session.stubs.get(name) ?? '');
+  const scrubber = new Scrubber(patterns, name => standsFor(session, name, rooms.stubs));
   const counter = x.head.length === 0 ? undefined : new StubCounter(rooms.stubs);
   entry.body = counter ?? null;
   const body = finished(outgoing, rooms.stubs, entry);
@@ -62,6 +63,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     head,
     out,
     body,
+    stage: placed.at(-1)?.upload,
     patterns,
     scrubber,
     counter,
