@@ -8,6 +8,7 @@ import { accessKeyIds, authorizationOf, timeText } from './sigv4/authorization.t
 import { chunked } from './sigv4/chunked.ts';
 import { hashed } from './sigv4/hashed.ts';
 import { sign } from './sigv4/sign.ts';
+import { requireHarmless } from './sigv4/sts.ts';
 import { type Scope, Signer } from './sigv4/signer.ts';
 import { payloadOf, verify } from './sigv4/verify.ts';
 
@@ -37,7 +38,11 @@ class AwsSigV4 implements Placement, Signing {
   verify(out: OutboundHead, stub: string): boolean {
     const client = authorizationOf(out);
     this.#requireScope(client);
-    return verify(out, client, stub, Date.now());
+    const isSts = client.service === 'sts';
+    if (isSts && out.source.length !== 0 && !out.body) return false;
+    const isVerified = verify(out, client, stub, Date.now());
+    if (isSts) requireHarmless(out);
+    return isVerified;
   }
 
   #requireScope({ region, service }: Scope): void {

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { placements } from '../../src/inject/index.ts';
 import { parseShape } from '../../src/inject/shape.ts';
@@ -133,7 +133,7 @@ const key = keyOf('aws');
 const stub = key.mint(parseShape('aws'));
 const mine = { AccessKeyId: key.accessKeyId(stub), SecretAccessKey: stub };
 const real = { AccessKeyId: 'AKIAREALREALREALREAL', SecretAccessKey: `real/${'k'.repeat(35)}` };
-const services = ['s3', 'execute-api', 'sts'];
+const services = ['s3', 'execute-api', 'dynamodb'];
 const placement = placements.build('aws-sigv4', { regions: [REGION], services, max_body: '1MiB' });
 
 function outOf({ method, target, headers, body }: Signed): Outbound {

@@ -9,7 +9,6 @@ import { Signer } from './signer.ts';
 
 /** How far a client's clock may be off: what S3 allows ("Authenticating Requests", RequestTimeTooSkewed). */
 export const SKEW_MS = 15 * 60_000;
-const EMPTY = sha256('');
 
 /**
  * How a signature covers the body. `hash`: the client says it; `implied`: of the whole body, untold; `chunks`: each by
@@ -42,8 +41,7 @@ export function payloadOf(out: OutboundHead, { at, service }: Authorization): Pa
         'The request has no X-Amz-Content-Sha256, which S3 demands',
         'Sign it as an AWS SDK does',
       );
-    if (out.body) return { coverage: 'implied', text: sha256(bytesOf(out.body)) };
-    return { coverage: 'implied', text: length === 0 ? EMPTY : undefined };
+    return { coverage: 'implied', text: length === 0 || out.body ? hashOf(out) : undefined };
   }
   const coverage = /^[0-9a-f]{64}$/.test(text) ? 'hash' : WORDS.get(text);
   if (coverage === undefined || told.length > 1) {
@@ -53,8 +51,13 @@ export function payloadOf(out: OutboundHead, { at, service }: Authorization): Pa
       `Send one of: ${known}`,
     );
   }
-  if (coverage === 'hash' && length === 0 && text !== EMPTY) throw differentBody();
+  const isHere = length === 0 || out.body !== undefined;
+  if (coverage === 'hash' && isHere && text !== hashOf(out)) throw differentBody();
   return { coverage, text };
+}
+
+function hashOf({ body }: OutboundHead): string {
+  return sha256(body ? bytesOf(body) : '');
 }
 
 /** Throws invalid_signature unless the request was signed, now, as AWS demands. False: its body is needed first. */
