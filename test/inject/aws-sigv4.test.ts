@@ -247,3 +247,24 @@ function changedAt(signed: Signed, n: number): Signed {
   const possible = ways.filter(way => way !== undefined);
   return possible[n % possible.length] as Signed;
 }
+
+test('a header in UTF-8 is signed byte by byte', async () => {
+  // What its bytes are in latin1 holds a no-break space.
+  const signed = await signAs(mine, { host: 's3.amazonaws.com', headers: { 'x-amz-meta-a': 'à la à' } });
+  const headers = signed.headers.map(text => Buffer.from(text).toString('latin1'));
+  expect(placement.signing?.verify(outOf({ ...signed, headers }), stub)).toBe(true);
+});
+
+test('a value that holds no AWS keys is told to the operator, and signs nothing', async () => {
+  const out = outOf(await signAs(mine, { host: 's3.amazonaws.com' }));
+  const refusal = (() => {
+    try {
+      return placement.inject(out, stub, new Secret('aws', 'not JSON at all'));
+    } catch (error) {
+      return error;
+    }
+  })();
+  expect(refusal).toMatchObject({ code: 'credential_unavailable' });
+  expect(String((refusal as Refusal).cause)).toContain('credential "aws" holds no AWS keys');
+  expect(String((refusal as Refusal).cause)).not.toContain('not JSON');
+});

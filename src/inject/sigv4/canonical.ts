@@ -87,13 +87,14 @@ function encoded(text: string): string {
   );
 }
 
-/** Every value of a field, trimmed, runs of spaces made one. */
+/** Every value of a field, trimmed, runs of spaces made one; no other byte of latin1 is a space. */
 function canonicalValue(headers: readonly (string | Secret)[], name: string): string {
   const values: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     if (!isNamed(headers[i] as string, name)) continue;
     const value = headers[i + 1] as string | Secret;
-    values.push((typeof value === 'string' ? value : value.reveal()).trim().replace(/\s+/g, ' '));
+    const text = typeof value === 'string' ? value : value.reveal();
+    values.push(text.replace(/[ \t]+/g, ' ').replace(/^ | $/g, ''));
   }
   return values.join(',');
 }
