@@ -13,9 +13,9 @@ import type { Rooms } from './rooms.ts';
 type Reading = ReturnType<typeof reading>;
 
 /**
- * For a request that is signed: verifies that. For a rule that places a credential in the body: receives the body whole, and decides what is swapped in it, before
- * any secret is fetched. Undefined: the body flows unread. Throws, or rejects with, what the sandbox is told.
- * `received`: the body, if it is here already.
+ * For a rule that places a credential in the body: receives the body whole, and decides what is swapped in it, before
+ * any secret is fetched. For a request that is signed: verifies that. Undefined: the body flows unread. Throws, or
+ * rejects with, what the sandbox is told. `received`: the body, if it is here already.
  */
 export function withBody(
   rooms: Rooms,
@@ -43,8 +43,8 @@ export function withBody(
 
 /** Receives the body first, if the signature covers it without telling its hash. */
 function withSignature(
-  { stubs }: Rooms,
-  { x, entry }: Job,
+  { stubs, keyring }: Rooms,
+  { x, entry, profile, session }: Job,
   outgoing: Outgoing,
   { injection, stub = '' }: Step,
   given: Buffer | undefined,
@@ -57,7 +57,12 @@ function withSignature(
     entry.body = { seen: stubsIn(received, stubs) };
     out.body = { kind: 'signed', content: received };
     settleFields(out, false);
-    signing.verify(out, stub);
+    try {
+      signing.verify(out, stub);
+    } catch (thrown) {
+      if (keyring.patterns(profile, session).find(received)) throw new Refusal('secret_in_request');
+      throw thrown;
+    }
     return { ...outgoing, received };
   });
 }

@@ -282,6 +282,20 @@ attacks('somebody else’s keys', [
     'invalid_signature',
   ],
   ['the real ones', () => sign({}, REAL), 'secret_in_request'],
+  [
+    'the real key in a body whose hash is not told',
+    () =>
+      post({ service: 'sts' }).then(s => ({
+        ...s,
+        body: Buffer.from(`x=${encodeURIComponent(REAL.SecretAccessKey)}`),
+      })),
+    'secret_in_request',
+  ],
+  [
+    'the real token in a field',
+    () => sign().then(s => withField(s, 'X-Note', REAL.SessionToken)),
+    'secret_in_request',
+  ],
   ['the real id alone', () => sign({}, { ...FOREIGN, AccessKeyId: REAL.AccessKeyId }), 'secret_in_request'],
   [
     'none, where they are required',

@@ -16,7 +16,7 @@ export interface Authorization extends Scope {
   readonly expires: number;
 }
 
-/** Query parameters that sign a request; servers read them in any case, and those of the version before, too. */
+/** Query parameters that sign a request. */
 const OF_QUERY = [
   'X-Amz-Algorithm',
   'X-Amz-Credential',
@@ -26,6 +26,7 @@ const OF_QUERY = [
   'X-Amz-Signature',
   'X-Amz-Security-Token',
 ];
+/** In lower case, as some servers read them, and with the one that version 2 has. */
 const SIGNS = new Set([...OF_QUERY.map(name => name.toLowerCase()), 'awsaccesskeyid']);
 const HEADER =
   /^AWS4-HMAC-SHA256 +Credential=([^\s,]+), *SignedHeaders=([^\s,]+), *Signature=([0-9a-f]{64})$/;
