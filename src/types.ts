@@ -150,28 +150,11 @@ export interface Placement {
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed;
   /** The path without what stands at the place, for the audit. Absent: the place is not in the path. */
   redact?(path: string, stubs: StubCount): string;
-  /** Only of a placement that signs the request; it is asked, and injects, after all others. */
-  readonly signing?: Signing;
-}
-
-/** A credential that never goes out: it signs the request, which the client has signed with its stub. */
-export interface Signing {
-  /** Bytes of a body that is received whole, because its hash is signed and not told. */
-  readonly limit: number;
-  /** What stands at the place when that stub has signed. */
-  idOf(stub: string, ids: StubIds): string;
-  /** Throws what is wrong with the client's signature. False: that can be told only once `out.body` is there. */
-  verify(out: OutboundHead, stub: string): boolean;
 }
 
 /** Counts the stubs in a latin1 text. */
 export interface StubCount {
   count(text: string): number;
-}
-
-export interface StubIds {
-  /** The AWS access key id whose secret access key is the stub. */
-  accessKeyId(stub: string): string;
 }
 
 /** Why a request body cannot be read. Neither text holds anything that the sandbox wrote. */

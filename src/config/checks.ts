@@ -1,4 +1,4 @@
-import { AWS_SHAPE } from '../inject/shape.ts';
+import { isAwsShape } from '../inject/shape.ts';
 import { awsVariableFault, variableNames } from '../inject/stands-for.ts';
 import { REF_KEYS } from '../mint/index.ts';
 import type { Path, Report } from './document.ts';
@@ -89,7 +89,7 @@ function checkCredentials(root: Mapping, report: Report): void {
 }
 
 function checkVariable({ env, shape }: Mapping, path: Path, report: Report): void {
-  const fault = shape === AWS_SHAPE && typeof env === 'string' ? awsVariableFault(env) : undefined;
+  const fault = isAwsShape(shape) && typeof env === 'string' ? awsVariableFault(env) : undefined;
   if (fault !== undefined) report(path, fault);
 }
 

@@ -1,5 +1,6 @@
 import { placements } from '../inject/index.ts';
-import { AWS_SHAPE } from '../inject/shape.ts';
+import { isAwsShape } from '../inject/shape.ts';
+import { signs } from '../inject/signing.ts';
 import { canonicalRuleHost, type RuleHost } from '../policy/host.ts';
 import type { Placement } from '../types.ts';
 import type { Path, Report } from './document.ts';
@@ -109,18 +110,20 @@ function checkInjections(
 /** Only AWS keys can sign, and they go on the wire in no other way; what is signed does not change any more. */
 function checkSigning(entries: readonly Mapping[], path: Path, credentials: Mapping, report: Report): void {
   const built = entries.map(buildPlacement);
-  const isSigned = built.some(placement => placement?.signing);
+  const isSigned = built.some(placement => placement && signs(placement));
   for (const [i, entry] of entries.entries()) {
     const credential = mapping(credentials[String(entry['credential'])]);
-    const isAws = mapping(credential['stub'])['shape'] === AWS_SHAPE;
-    if (built[i]?.signing && !isAws && Object.keys(credential).length > 0)
+    const isAws = isAwsShape(mapping(credential['stub'])['shape']);
+    const placement = built[i];
+    if (!placement) continue;
+    if (signs(placement) && !isAws && Object.keys(credential).length > 0)
       report(
         [...path, i, 'credential'],
         'cannot sign; write stub: { shape: aws } for it, and AWS keys in its vault',
       );
-    if (built[i] && !built[i].signing && isAws)
+    if (!signs(placement) && isAws)
       report([...path, i, 'as'], 'cannot carry AWS keys, which only sign; write as: aws-sigv4');
-    if (isSigned && built[i] && (built[i].body || built[i].type === 'websocket'))
+    if (isSigned && (placement.body || placement.type === 'websocket'))
       report([...path, i], 'changes what aws-sigv4 signs; give it a rule of its own');
   }
 }

@@ -1,5 +1,6 @@
 import { Refusal } from '../errors.ts';
 import { bytesOf, isInBody, reading, refuseUnreadable, requireUtf8, settleFields } from '../inject/body.ts';
+import { signs } from '../inject/signing.ts';
 import { StubCounter, type StubKey } from '../inject/stub.ts';
 import { type Plan, plan, type Step } from '../inject/swap.ts';
 import { BodyFault, type RawHeaders, type Sink } from '../types.ts';
@@ -50,15 +51,14 @@ function withSignature(
   given: Buffer | undefined,
 ): Promise<Outgoing> | undefined {
   const { out } = outgoing;
-  const { signing } = injection.placement;
-  if (!signing || signing.verify(out, stub)) return undefined;
-  const { limit } = signing;
-  return Promise.resolve(given ?? receive(x, limit)).then(received => {
+  const { placement } = injection;
+  if (!signs(placement) || placement.verify(out, stub, stubs)) return undefined;
+  return Promise.resolve(given ?? receive(x, placement.limit)).then(received => {
     entry.body = { seen: stubsIn(received, stubs) };
     out.body = { kind: 'signed', content: received };
     settleFields(out, false);
     try {
-      signing.verify(out, stub);
+      placement.verify(out, stub, stubs);
     } catch (thrown) {
       if (keyring.patterns(profile, session).find(received)) throw new Refusal('secret_in_request');
       throw thrown;

@@ -2,9 +2,10 @@ import { z } from 'zod';
 import { Refusal } from '../errors.ts';
 import { define } from '../registry.ts';
 import type { AwsKeys, Secret } from '../secret.ts';
-import type { BodyStage, OutboundHead, Placed, Placement, Signing, StubIds } from '../types.ts';
+import type { BodyStage, OutboundHead, Placed, Placement } from '../types.ts';
 import { limitOf, maxBody } from './body.ts';
-import { accessKeyIds, authorizationOf, timeText } from './sigv4/authorization.ts';
+import type { SigningPlacement, StubIds } from './signing.ts';
+import { accessKeyIds, authorizationOf, sessionTokens, timeText } from './sigv4/authorization.ts';
 import { chunked } from './sigv4/chunked.ts';
 import { hashed } from './sigv4/hashed.ts';
 import { sign } from './sigv4/sign.ts';
@@ -13,10 +14,9 @@ import { type Scope, Signer } from './sigv4/signer.ts';
 import { payloadOf, verify } from './sigv4/verify.ts';
 
 /** A signature by AWS Signature Version 4 (AWS General Reference; of S3: its API, "Authenticating Requests"). */
-class AwsSigV4 implements Placement, Signing {
+class AwsSigV4 implements SigningPlacement {
   readonly type = 'aws-sigv4';
   readonly slot = 'header authorization';
-  readonly signing: Signing = this;
   readonly limit: number;
   readonly #regions: readonly string[];
   readonly #services: readonly string[];
@@ -35,8 +35,13 @@ class AwsSigV4 implements Placement, Signing {
     return ids.accessKeyId(stub);
   }
 
-  verify(out: OutboundHead, stub: string): boolean {
+  beside(out: OutboundHead, stub: string, ids: StubIds): number {
+    return sessionTokens(out).filter(token => token === ids.sessionToken(stub)).length;
+  }
+
+  verify(out: OutboundHead, stub: string, ids: StubIds): boolean {
     const client = authorizationOf(out);
+    requireOwnToken(sessionTokens(out), ids.sessionToken(stub));
     this.#requireScope(client);
     const isSts = client.service === 'sts';
     if (isSts && out.source.length !== 0 && !out.body) return false;
@@ -71,6 +76,16 @@ class AwsSigV4 implements Placement, Signing {
     const upload: BodyStage = chunked({ client: of, gate: signer, hasTrailer, limit: this.limit });
     return { at, wire, upload };
   }
+}
+
+/** None, or the session's own, which goes no further. */
+function requireOwnToken(tokens: readonly string[], own: string): void {
+  const [token = own] = tokens;
+  if (tokens.length < 2 && token === own) return;
+  throw new Refusal('foreign_credential', {
+    message: 'The request has a session token that is not the session’s stub',
+    hint: 'Set AWS_SESSION_TOKEN as the environment of the session has it, or unset it',
+  });
 }
 
 function keysOf(secret: Secret): AwsKeys {

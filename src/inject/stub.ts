@@ -88,6 +88,13 @@ export class StubKey {
     return `AKIA${text}${this.#idMac(text)}`;
   }
 
+  /** As long as a client may need one, not as long as those of AWS; of one stub always the same. */
+  sessionToken(stub: string): string {
+    const nonce = toBase62(this.#hmac(`aws token ${stub}`), TAG_LENGTH - MARKER_LENGTH - MAC_LENGTH);
+    const text = this.marker + nonce;
+    return `IQoJb3JpZ2luX2Vj${text}${this.#mac(text)}`;
+  }
+
   /** Whether a text of 20 characters is, or one of 16 or more begins with, the tag of one of this gate's stubs. */
   isTag(tag: string): boolean {
     if (this.#verified.has(tag)) return true;

@@ -1,12 +1,15 @@
 import { Refusal } from '../errors.ts';
 import type { Secret } from '../secret.ts';
 import type { BodyStage, Injection, OutboundHead, Rule, Session } from '../types.ts';
+import { signs } from './signing.ts';
 import type { StubKey } from './stub.ts';
 
 /** One credential that will be written: in the place of `stub`, or at the place if none stands there. */
 export interface Step {
   readonly injection: Injection;
   readonly stub: string | undefined;
+  /** Further stubs that belong to it. */
+  readonly beside?: number;
 }
 
 /** What a request will carry, known before any credential is fetched. */
@@ -59,10 +62,10 @@ export function plan(
     }
     if (!step) continue;
     steps.push(step);
-    if (step.stub !== undefined) swapped++;
+    if (step.stub !== undefined) swapped += 1 + (step.beside ?? 0);
   }
   const last = steps.at(-1);
-  return last?.injection.placement.signing ? { steps, swapped, signing: last } : { steps, swapped };
+  return last && signs(last.injection.placement) ? { steps, swapped, signing: last } : { steps, swapped };
 }
 
 /** Carries the plan out. `secrets` gives the credential's current value. */
@@ -86,16 +89,18 @@ function planSlot(
   let always: Injection | undefined;
   let hasPlace = false;
   for (const injection of slot) {
-    const { signing } = injection.placement;
+    const { placement } = injection;
+    const signing = signs(placement) ? placement : undefined;
     const stub = session.stubs.get(injection.credential);
     const standsAs = signing && stub !== undefined ? signing.idOf(stub, key) : stub;
-    const texts = injection.placement.find(out);
+    const texts = placement.find(out);
     if (injection.when === 'always' && !hasPlace) {
       always = injection;
       hasPlace = texts !== undefined;
     }
     if (!texts) continue;
-    if (standsAs !== undefined && texts.includes(standsAs)) return { injection, stub };
+    if (stub !== undefined && texts.includes(standsAs as string))
+      return { injection, stub, ...(signing && { beside: signing.beside(out, stub, key) }) };
     standing.push(...texts);
   }
   if (standing.some(text => key.count(text) > 0)) throw new Refusal('stub_misplaced');
@@ -116,9 +121,9 @@ const slots = new WeakMap<Rule, readonly (readonly Injection[])[]>();
 function slotsOf(rule: Rule): readonly (readonly Injection[])[] {
   let grouped = slots.get(rule);
   if (!grouped) {
-    const signs = (slot: readonly Injection[]): number => Number(slot.some(one => one.placement.signing));
+    const isLast = (slot: readonly Injection[]): number => Number(slot.some(one => signs(one.placement)));
     const groups = [...Map.groupBy(rule.injections, injection => injection.placement.slot).values()];
-    grouped = groups.toSorted((a, b) => signs(a) - signs(b));
+    grouped = groups.toSorted((a, b) => isLast(a) - isLast(b));
     slots.set(rule, grouped);
   }
   return grouped;

@@ -20,22 +20,27 @@ const HASH = 'x-amz-content-sha256';
 let scene: Scene;
 let mine: AwsKeys;
 let theirs: AwsKeys;
+let theirEnv: Readonly<Record<string, string>>;
 const keysOf = (stubs: Readonly<Record<string, string>>): AwsKeys => ({
   AccessKeyId: stubs['AWS_ACCESS_KEY_ID'] ?? '',
   SecretAccessKey: stubs['AWS_SECRET_ACCESS_KEY'] ?? '',
 });
 beforeAll(async () => {
   scene = await openScene({
-    credentials: { aws: { secret: JSON.stringify(REAL), env: 'AWS_ACCESS_KEY_ID', shape: 'aws' } },
+    credentials: { aws: { secret: JSON.stringify(REAL), env: 'AWS_ACCESS_KEY_ID', shape: 'aws-session' } },
     rules: () => [
       { name: 'aws', hosts: [HOST, OTHER], inject: [{ credential: 'aws', ...RULE }] },
       { name: 'signed', hosts: [MUST], inject: [{ credential: 'aws', ...RULE, required: true }] },
     ],
   });
   mine = keysOf(scene.session.env);
-  theirs = keysOf((await scene.gate.session()).env);
+  theirEnv = (await scene.gate.session()).env;
+  theirs = keysOf(theirEnv);
 });
 afterAll(() => scene.close());
+
+/** Of the session’s stub, for clients that insist on one. */
+const token = (of = scene.session.env): string => of['AWS_SESSION_TOKEN'] ?? '';
 
 const sign = (wanted: Partial<Unsigned> = {}, keys = mine): Promise<Signed> =>
   signAs(keys, { host: HOST, target: '/bucket/key', ...wanted });
@@ -269,6 +274,23 @@ attacks('somebody else’s keys', [
     'their session token alone',
     async () => withField(without(await sign(), 'authorization'), 'X-Amz-Security-Token', 'theirs'),
     'foreign_credential',
+  ],
+  ['another session’s token', () => sign({}, { ...mine, SessionToken: token(theirEnv) }), 'stub_misplaced'],
+  [
+    'the session’s token twice',
+    async () =>
+      withField(await sign({}, { ...mine, SessionToken: token() }), 'x-amz-security-token', token()),
+    'foreign_credential',
+  ],
+  [
+    'the session’s token alone',
+    async () => withField(without(await sign(), 'authorization'), 'X-Amz-Security-Token', token()),
+    'stub_misplaced',
+  ],
+  [
+    'the session’s token, not signed',
+    async () => withField(await sign(), 'X-Amz-Security-Token', token()),
+    'invalid_signature',
   ],
   ['another session’s', () => sign({}, theirs), 'stub_misplaced'],
   [
@@ -533,6 +555,8 @@ const GOOD: readonly (readonly [string, () => Promise<Signed>])[] = [
   ],
   ['with a body in chunks', () => streamed()],
   ['with a body in chunks and a trailer', () => streamed(undefined, { trailer: TRAILER })],
+  ['in the header, with a session token', () => sign({}, { ...mine, SessionToken: token() })],
+  ['in the query, with a session token', () => sign({ expires: 60 }, { ...mine, SessionToken: token() })],
   ['in the query', () => presign()],
   ['in the query, with a body', () => presign({ method: 'PUT', body: MANY })],
   [
@@ -560,14 +584,18 @@ describe('what is signed well is signed anew', () => {
       status: 200,
       body: 'ok',
       upstream: /./,
-      audit: { stubs_seen: 1, bytes_in: send.length, rule: 'aws' },
+      audit: {
+        stubs_seen: JSON.stringify(signed).includes(token()) ? 2 : 1,
+        bytes_in: send.length,
+        rule: 'aws',
+      },
     });
     const { text, ...sent } = received(mark);
     // A good request of another client came behind it.
     const end = sent.body.indexOf('GET /good ');
     const body = end < 0 ? sent.body : sent.body.subarray(0, end);
     expect(await awsFault({ ...sent, body }, REAL)).toBeUndefined();
-    for (const part of [mine.AccessKeyId, mine.SecretAccessKey, signed.signature])
+    for (const part of [mine.AccessKeyId, mine.SecretAccessKey, token(), signed.signature])
       expect(text).not.toContain(part);
     expect(leaks(text, REAL.SecretAccessKey)).toEqual([]);
     expect(text.split(REAL.AccessKeyId)).toHaveLength(2);
@@ -595,7 +623,7 @@ describe('what comes back', () => {
   test('holds no part of the keys, but the stub’s', async () => {
     const { AccessKeyId, SecretAccessKey, SessionToken } = REAL;
     const shown = `${AccessKeyId} ${SecretAccessKey} ${SessionToken} ${encodeURIComponent(SecretAccessKey)}`;
-    const body = `${mine.AccessKeyId} ${mine.SecretAccessKey} [removed] ${mine.SecretAccessKey}`;
+    const body = `${mine.AccessKeyId} ${mine.SecretAccessKey} ${token()} ${mine.SecretAccessKey}`;
     await play(scene, {
       name: '',
       host: HOST,
@@ -629,7 +657,7 @@ describe('what comes back', () => {
           .at(-1)!
           .split(' ')[0]!
           .replace(/AKIAREALREALREALREAL%2F/, credential)
-          .replace(/&X-Amz-Security-Token=[^&]+/, '&X-Amz-Security-Token=[removed]');
+          .replace(/&X-Amz-Security-Token=[^&]+/, `&X-Amz-Security-Token=${token()}`);
       },
     });
   });

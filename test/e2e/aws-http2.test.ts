@@ -10,7 +10,7 @@ const HOST = 's3.eu-west-1.amazonaws.com';
 const REAL = {
   AccessKeyId: 'AKIAREALREALREALREAL',
   SecretAccessKey: 'r/+'.repeat(13),
-  SessionToken: 'IQoJb3JpZ2lu',
+  SessionToken: 'a-session-token-of-AWS',
 };
 
 type Version = 'HTTP/1.1' | 'HTTP/2';

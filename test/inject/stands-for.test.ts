@@ -15,6 +15,8 @@ describe('the stub of AWS keys', () => {
     expect(stub).toMatch(/^[A-Za-z0-9]{40}$/);
     expect(id).toMatch(/^AKIA[A-Z2-7]{16}$/);
     expect(key.accessKeyId(stub)).toBe(id);
+    expect(key.sessionToken(stub)).toMatch(/^IQoJb3JpZ2luX2Vj[A-Za-z0-9]{20}$/);
+    expect(key.count(`${stub} ${id} ${key.sessionToken(stub)}`)).toBe(3);
     expect(key.accessKeyId(key.mint(parseShape('aws')))).not.toBe(id);
   });
 
@@ -52,6 +54,11 @@ describe('the stub of AWS keys', () => {
       DEV_ACCESS_KEY_ID: id,
       DEV_SECRET_ACCESS_KEY: stub,
       DEV_SESSION_TOKEN: '',
+    });
+    expect(stubVariables({ env: 'AWS_ACCESS_KEY_ID', shape: 'aws-session' }, stub, key)).toEqual({
+      AWS_ACCESS_KEY_ID: id,
+      AWS_SECRET_ACCESS_KEY: stub,
+      AWS_SESSION_TOKEN: key.sessionToken(stub),
     });
     expect(stubVariables({ env: 'TOKEN', shape: 'generic' }, stub, key)).toEqual({ TOKEN: stub });
     expect(stubVariables({ shape: 'aws' }, stub, key)).toEqual({});
@@ -101,7 +108,7 @@ describe('AWS keys as a secret', () => {
     const stubs = new Map([['aws', stub]]);
     const scrubber = new Scrubber(patterns, name => standsFor({ stubs }, name, key));
     expect(scrubber.text(JSON.stringify(KEYS))).toBe(
-      JSON.stringify({ AccessKeyId: id, SecretAccessKey: stub, SessionToken: '[removed]' }),
+      JSON.stringify({ AccessKeyId: id, SecretAccessKey: stub, SessionToken: key.sessionToken(stub) }),
     );
     for (const value of Object.values(KEYS))
       for (const spelled of [

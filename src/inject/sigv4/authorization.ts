@@ -54,12 +54,6 @@ export function accessKeyIds(out: OutboundHead): readonly string[] {
 export function authorizationOf({ source: { headers }, originForm }: OutboundHead): Authorization {
   const values = fieldsOf(headers, 'authorization');
   const signing = signingPairs(originForm);
-  if (fieldsOf(headers, 'x-amz-security-token').length > 0 || signing.some(isToken)) {
-    throw new Refusal('foreign_credential', {
-      message: 'The request has a session token, and the session’s keys have none',
-      hint: 'Unset AWS_SESSION_TOKEN',
-    });
-  }
   if (values.length + Math.min(signing.length, 1) !== 1) throw unclear('is signed more than once');
   const [value = ''] = values;
   if (value.startsWith('AWS4-ECDSA') || signing.some(([, text]) => text.startsWith('AWS4-ECDSA'))) {
@@ -121,7 +115,11 @@ function signingPairs(target: string): (readonly [name: string, value: string])[
   });
 }
 
-const isToken = ([name]: readonly [string, string]): boolean => name === 'X-Amz-Security-Token';
+/** In the header and in the query. */
+export function sessionTokens({ source: { headers }, originForm }: OutboundHead): string[] {
+  const inQuery = signingPairs(originForm).filter(([name]) => name === 'X-Amz-Security-Token');
+  return [...fieldsOf(headers, 'x-amz-security-token'), ...inQuery.map(([, value]) => value)];
+}
 
 export function fieldsOf(headers: readonly string[], name: string): string[] {
   return headers.filter((_, i) => i % 2 === 1 && isNamed(headers[i - 1] as string, name));

@@ -1,12 +1,15 @@
 import type { AwsKeys, Secret } from '../../secret.ts';
 import type { OutboundHead } from '../../types.ts';
-import { setField } from '../fields.ts';
+import { Names } from '../../fields.ts';
+import { removeFields, setField } from '../fields.ts';
 import { keyOf, pairsOf } from '../pairs.ts';
 import { percentDecode } from '../percent.ts';
 import { type Authorization, timeOf } from './authorization.ts';
 import { canonicalHash } from './canonical.ts';
 import { type Scope, type Signer, scopeText } from './signer.ts';
 import { SKEW_MS } from './verify.ts';
+
+const TOKEN = new Names('x-amz-security-token');
 
 /** What a request is signed with. */
 export interface Signature {
@@ -25,6 +28,7 @@ export function sign(out: OutboundHead, client: Authorization, of: Signature): S
 function signHeader(out: OutboundHead, client: Authorization, of: Signature): Secret {
   const { keys, scope } = of;
   setField(out, 'X-Amz-Date', scope.time);
+  removeFields(out, TOKEN);
   if (keys.token) setField(out, 'X-Amz-Security-Token', keys.token);
   const names = namesIn(out, client);
   const signature = signed(out, textOf(out.target), names, of);
@@ -51,7 +55,7 @@ function signQuery(out: OutboundHead, client: Authorization, of: Signature): Sec
   const pairs = pairsOf(target.slice(mark + 1)).flatMap(pair => {
     const name = percentDecode(keyOf(pair));
     const value = values.get(name);
-    if (name === 'X-Amz-Signature') return [];
+    if (name === 'X-Amz-Signature' || name === 'X-Amz-Security-Token') return [];
     return value === undefined ? [pair] : [`${name}=${encodeURIComponent(value)}`];
   });
   if (keys.token) pairs.push(`X-Amz-Security-Token=${encodeURIComponent(keys.token.reveal())}`);
