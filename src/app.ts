@@ -12,6 +12,7 @@ import { Keyring } from './flow/keyring.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
+import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
@@ -179,8 +180,8 @@ class RunningGate implements Gate {
   stubEnvironment(session: Session): Record<string, string> {
     const environment: Record<string, string> = {};
     for (const [name, stub] of session.stubs) {
-      const variable = this.#compiled.credentials.get(name)?.stub.env;
-      if (variable !== undefined) environment[variable] = stub;
+      const found = this.#compiled.credentials.get(name);
+      if (found) Object.assign(environment, stubVariables(found.stub, stub, this.#stubs));
     }
     return environment;
   }

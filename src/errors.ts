@@ -28,6 +28,11 @@ export const REASONS = {
     'A credential that is not the session’s stub stands where the gate injects one',
     'Use the stub from your environment',
   ),
+  invalid_signature: row(
+    403,
+    'The AWS signature is not right',
+    'Sign the request with the keys from your environment, as an AWS SDK does',
+  ),
   secret_in_request: row(
     403,
     'The request holds a real credential',

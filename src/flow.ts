@@ -22,6 +22,7 @@ const ORDINARY: ReadonlySet<Reason> = new Set([
   'rule_denies',
   'stub_missing',
   'foreign_credential',
+  'invalid_signature',
   'stub_misplaced',
   'host_mismatch',
   'ambiguous_path',

@@ -1,4 +1,4 @@
-import type { Reason } from './errors.ts';
+import type { Reason, Refusal } from './errors.ts';
 import type { Secret } from './secret.ts';
 
 // ---- who and what ----------------------------------------------------------------------------------------------
@@ -123,16 +123,19 @@ export interface OutboundHead {
   target: string | Secret;
   /** name, value, name, value, … in wire order and case. */
   readonly headers: (string | Secret)[];
-  /** Only if the rule places a credential in it. */
+  /** Only if the rule places a credential in it, or a signature covers it. */
   body: OutboundBody | undefined;
+  /** What it is made of: as the client sent it, and its target in origin-form. */
+  readonly source: RequestHead;
+  readonly originForm: string;
 }
 
 /** What a placement can read of a body. */
 export type BodyKind = 'json' | 'form';
 
-/** A request body that was received whole; valid UTF-8. */
+/** A request body that was received whole; valid UTF-8, but for one that is only signed. */
 export interface OutboundBody {
-  readonly kind: BodyKind;
+  readonly kind: BodyKind | 'signed';
   /** A `Secret` once a credential was placed: latin1 text, so that every byte is kept. */
   content: Buffer | Secret;
 }
@@ -143,7 +146,12 @@ export interface Placed {
   readonly at: string;
   /** The exact text sent, to be scrubbed. */
   readonly wire: Secret;
+  /** What the body goes through on its way, if it is not received whole: keeps its length. */
+  readonly upload?: BodyStage;
 }
+
+/** A stage before `next`. Calls `refuse` at most once, and forwards nothing after that. */
+export type BodyStage = (next: Sink, refuse: (refusal: Refusal) => void) => Sink;
 
 /** Extension point two: how a credential goes on the wire. */
 export interface Placement {
@@ -284,12 +292,4 @@ export interface AuditEvent {
   trace_id: string | null;
 }
 
-// ---- the operator's log ----------------------------------------------------------------------------------------
-
-/** Where the gate tells its operator what happens. Fields are printed as JSON; a `Secret` prints as its name. */
-export interface Log {
-  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
-}
+export type { Log } from './log.ts';

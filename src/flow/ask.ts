@@ -3,7 +3,7 @@ import { has } from '../fields.ts';
 import type { Outbound } from '../inject/outbound.ts';
 import type { StubCounter } from '../inject/stub.ts';
 import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
-import type { RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
+import type { BodyStage, RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
 import type { Upstream, UpstreamConnection } from '../upstream/pool.ts';
 import { ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
 import { fault, TrailerFault } from '../wire/fault.ts';
@@ -41,6 +41,8 @@ export interface Question {
   readonly out: Outbound;
   /** The whole body, instead of what the client sends. */
   readonly body: Buffer | undefined;
+  /** What the client's body goes through at last. */
+  readonly stage: BodyStage | undefined;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
   /** Of the stubs in the body, if there is one. */
@@ -177,11 +179,12 @@ class Ask implements ClientHandlers {
 
 /** The request's body on its way: stubs in it are counted; a real secret, or trailers, end the request. */
 function upload(
-  next: Sink,
+  upstream: Sink,
   headers: RawHeaders,
-  { patterns, counter }: Question,
+  { patterns, counter, stage }: Question,
   refuse: (refusal: Refusal) => void,
 ): Sink {
+  const next = stage ? stage(upstream, refuse) : upstream;
   const searched = patterns.empty
     ? next
     : detector(patterns, next, () => refuse(new Refusal('secret_in_request')), headers);

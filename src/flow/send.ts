@@ -1,6 +1,7 @@
 import { Refusal } from '../errors.ts';
 import { Outbound } from '../inject/outbound.ts';
 import { StubCounter } from '../inject/stub.ts';
+import { standsFor } from '../inject/stands-for.ts';
 import { apply, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
 import { fieldLines, has } from '../fields.ts';
@@ -54,7 +55,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
   }));
   const scrubber = new Scrubber(
     patterns,
-    name => session.stubs.get(name) ?? '',
+    name => standsFor(session, name, rooms.stubs),
     () => rooms.keyring.patterns(profile, session),
   );
   const counter = x.head.length === 0 ? undefined : new StubCounter(rooms.stubs);
@@ -66,6 +67,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     head,
     out,
     body,
+    stage: placed.at(-1)?.upload,
     patterns,
     scrubber,
     counter,

@@ -61,7 +61,7 @@ export class Patterns {
 
   /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
   constructor(secrets: readonly Secret[]) {
-    const prepared = secrets.map(prepare);
+    const prepared = secrets.flatMap(partsOf).map(prepare);
     const plain = unique(prepared.flatMap(one => one.plain));
     const inView = unique(prepared.flatMap(one => one.inView));
     this.empty = plain.length === 0;
@@ -211,6 +211,14 @@ export class Patterns {
     if (!view || !this.#open[level] || p < view.start) return p;
     return view.sourceStart(this.#tokenStart(level + 1, view.indexOf(p)));
   }
+}
+
+/** What of a secret is worth something by itself, or names it. */
+function partsOf(secret: Secret): readonly Secret[] {
+  const { awsKeys } = secret;
+  if (!awsKeys) return [secret];
+  const { id, secretKey, token } = awsKeys;
+  return token ? [id, secretKey, token] : [id, secretKey];
 }
 
 /** What a secret is looked for as. */
