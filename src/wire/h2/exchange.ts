@@ -7,6 +7,7 @@ import type { WireLimits } from '../limits.ts';
 import type { Answer, Exchange } from '../message.ts';
 import { began, ended } from '../turn.ts';
 import type { WriterOwner } from '../writer.ts';
+import { cut } from './cut.ts';
 import { headOf, sizeOf } from './fields.ts';
 import { incomingBody } from './incoming.ts';
 import { AnswerWriter } from './writer.ts';
@@ -45,9 +46,11 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#stream = stream;
     this.head = head;
     this.bytesIn = sizeOf(raw);
+    // Node tells of a HEAD that was reset only so: it ends the answer's side of each by itself.
+    const onReset = (cause: Error): void => this.abort(cause, true);
     this.#incoming = isEnd
       ? null
-      : incomingBody(stream, 'malformed_request', limits, count => (this.bytesIn += count));
+      : incomingBody(stream, 'malformed_request', limits, count => (this.bytesIn += count), onReset);
     this.body = this.#incoming ?? NO_BODY;
     if (isEnd) stream.resume();
     stream.on('drain', () => this.#answer?.onDrain?.());
@@ -136,7 +139,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   /** Ends the stream, whatever is under way. */
   reset(code: number): void {
-    if (!this.#stream.destroyed) this.#stream.close(code);
+    cut(this.#stream, code);
   }
 
   #end(): void {

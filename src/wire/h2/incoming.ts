@@ -11,12 +11,16 @@ interface Limits {
   readonly headers: number;
 }
 
-/** The body that a stream brings, with its trailers. `onBytes` is told of each chunk. Node compares Content-Length. */
+/**
+ * The body that a stream brings, with its trailers. `onBytes` is told of each chunk; `onReset`, if it is there, instead of
+ * the body, that there will be no more. Node compares Content-Length.
+ */
 export function incomingBody(
   stream: Http2Stream,
   side: Side,
   limits: Limits,
   onBytes: (count: number) => void,
+  onReset?: (cause: Error) => void,
 ): IncomingBody {
   const valve: Valve = { pause: () => stream.pause(), resume: () => stream.resume() };
   const body = new IncomingBody(UNTIL_CLOSE, side, limits, valve);
@@ -28,7 +32,10 @@ export function incomingBody(
     body.data(chunk);
   });
   stream.on('end', () => {
-    if (!isWhole()) return body.fail(new Error('the stream was reset'));
+    if (!isWhole()) {
+      const cause = new Error('the stream was reset');
+      return onReset ? onReset(cause) : body.fail(cause);
+    }
     try {
       body.end(trailersOf(raw, limits, side));
     } catch (thrown) {

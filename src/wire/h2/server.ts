@@ -97,7 +97,6 @@ export class Http2ServerConnection implements Connection {
   }
 
   destroy(): void {
-    this.#unseen.look(true);
     this.#session.destroy();
   }
 }
