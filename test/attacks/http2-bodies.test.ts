@@ -102,6 +102,15 @@ describe('a body that is not what was declared', () => {
   });
 });
 
+test('a HEAD that is reset in its body is one that its client left, no fault of the gate', async () => {
+  const around = start();
+  const raw = await client();
+  raw.send(headers(1, withPseudo(':method', 'HEAD'), false), frame(DATA, 0, 1, Buffer.from('half')));
+  raw.send(frame(RST_STREAM, 0, 1, u32(0)));
+  expect(await lines(around, 1)).toMatchObject([{ method: 'HEAD', reason: null, status: 0 }]);
+  await expectServing();
+});
+
 test('request trailers are refused', async () => {
   const around = start();
   const raw = await client();

@@ -1,6 +1,7 @@
 import { constants, type Http2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 import type { Carrier } from '../message.ts';
+import { cut } from './cut.ts';
 
 type Done = (error?: Error | null) => void;
 interface Written {
@@ -83,7 +84,7 @@ export class StreamCarrier extends Duplex implements Carrier {
     const stream = this.#stream;
     // A stream that both sides have ended closes by itself.
     const isOver = this.#isEnded && this.writableFinished;
-    if (!isOver && !stream.closed) stream.close(constants.NGHTTP2_CANCEL);
+    if (!isOver) cut(stream, constants.NGHTTP2_CANCEL);
     // What is still received is dropped.
     if (!stream.destroyed) stream.resume();
     done(error);

@@ -8,6 +8,7 @@ import type { Answer, Carrier, Exchange, Switched } from '../message.ts';
 import { began, ended } from '../turn.ts';
 import type { WriterOwner } from '../writer.ts';
 import { StreamCarrier } from './carrier.ts';
+import { cut } from './cut.ts';
 import { headOf, sizeOf } from './fields.ts';
 import { StreamBody } from './incoming.ts';
 import { AnswerWriter } from './writer.ts';
@@ -48,9 +49,11 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#stream = stream;
     this.head = head;
     this.bytesIn = sizeOf(raw);
+    // Node tells of a HEAD that was reset only so: it ends the answer's side of each by itself.
+    const onReset = (cause: Error): void => this.abort(cause, true);
     this.#incoming = isEnd
       ? null
-      : new StreamBody(stream, 'malformed_request', limits, count => (this.bytesIn += count));
+      : new StreamBody(stream, 'malformed_request', limits, count => (this.bytesIn += count), onReset);
     this.body = this.#incoming ?? NO_BODY;
     this.#isHandshake = has(head.headers, 'upgrade');
     if (isEnd) stream.resume();
@@ -157,7 +160,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   /** Ends the stream, whatever is under way. */
   reset(code: number): void {
-    if (!this.#stream.destroyed) this.#stream.close(code);
+    cut(this.#stream, code);
   }
 
   #end(): void {

@@ -17,16 +17,24 @@ export class StreamBody extends IncomingBody {
   readonly #side: Side;
   readonly #limits: Limits;
   readonly #onBytes: (count: number) => void;
+  readonly #onReset: ((cause: Error) => void) | undefined;
   readonly #isWhole: () => boolean;
   #raw: RawHeaders = [];
 
-  /** `onBytes` is told of each chunk. */
-  constructor(stream: Http2Stream, side: Side, limits: Limits, onBytes: (count: number) => void) {
+  /** `onBytes` is told of each chunk; `onReset`, if it is there, instead of the body, that there will be no more. */
+  constructor(
+    stream: Http2Stream,
+    side: Side,
+    limits: Limits,
+    onBytes: (count: number) => void,
+    onReset?: (cause: Error) => void,
+  ) {
     super(UNTIL_CLOSE, side, limits, { pause: () => stream.pause(), resume: () => stream.resume() });
     this.#stream = stream;
     this.#side = side;
     this.#limits = limits;
     this.#onBytes = onBytes;
+    this.#onReset = onReset;
     this.#isWhole = watchEnd(stream);
     stream.on('trailers', this.#onTrailers);
     stream.on('data', this.#onData);
@@ -53,7 +61,10 @@ export class StreamBody extends IncomingBody {
   };
 
   readonly #onEnd = (): void => {
-    if (!this.#isWhole()) return this.fail(new Error('the stream was reset'));
+    if (!this.#isWhole()) {
+      const cause = new Error('the stream was reset');
+      return this.#onReset ? this.#onReset(cause) : this.fail(cause);
+    }
     try {
       this.end(trailersOf(this.#raw, this.#limits, this.#side));
     } catch (thrown) {

@@ -5,6 +5,7 @@ import { CHUNKED, type RawHeaders, type ResponseHead, type Sink } from '../../ty
 import type { ClientHandlers } from '../client.ts';
 import { fault } from '../fault.ts';
 import { type ClientLimits, MAX_INTERIM } from '../limits.ts';
+import { cut } from './cut.ts';
 import { responseHead } from './head.ts';
 import { StreamCarrier } from './carrier.ts';
 import { StreamBody } from './incoming.ts';
@@ -168,12 +169,12 @@ export class Request implements Sink {
     this.#handlers = null;
     this.#open = false;
     if (this.#body.complete && isSent) return;
-    if (this.#body.complete) this.#reset(constants.NGHTTP2_NO_ERROR);
+    if (this.#body.complete) this.#reset(constants.NGHTTP2_CANCEL);
     else this.#fail(new Error('the request was given up'));
   }
 
   #reset(code: number): void {
-    if (!this.#isGone) this.#stream.close(code);
+    cut(this.#stream, code);
     // What is still received is dropped; a stream that is paused would never close.
     if (!this.#stream.destroyed) this.#stream.resume();
   }

@@ -92,7 +92,6 @@ export class Http2ServerConnection implements Connection {
   }
 
   destroy(): void {
-    this.#unseen.look(true);
     for (const x of this.#exchanges) x.switched?.destroy();
     this.#session.destroy();
   }
