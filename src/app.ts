@@ -1,6 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:net';
-import { join } from 'node:path';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { compileConfig } from './config/compile.ts';
@@ -13,18 +11,19 @@ import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
-import { caBundle } from './intercept/bundle.ts';
+import { writeTrust } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
 import { ProxyListener } from './listen/proxy.ts';
-import { MemorySessions } from './state/memory.ts';
+import { listenLimits } from './listen/rooms.ts';
+import { openState } from './state/open.ts';
+import type { Sessions } from './state/sessions.ts';
+import type { State } from './state/state.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
 import type { Lookup } from './upstream/resolve.ts';
 import { CLIENT_LIMITS } from './wire/limits.ts';
 
-/** Time for a TLS handshake with a sandbox's client, ms. */
-const HANDSHAKE_MS = 10_000;
 const UPSTREAM_LIMITS = {
   ...CLIENT_LIMITS,
   connectMs: 10_000,
@@ -62,7 +61,7 @@ export interface NewSession {
 /** A running gate without its control plane. */
 export interface Gate {
   readonly config: Config;
-  readonly sessions: MemorySessions;
+  readonly sessions: Sessions;
   readonly metrics: Metrics;
   readonly audit: AuditLog;
   readonly authority: Authority;
@@ -72,7 +71,7 @@ export interface Gate {
   /** Where sandboxes connect, `host:port`. */
   readonly address: { readonly host: string; readonly port: number };
   readonly openTunnels: number;
-  createSession(wanted: NewSession): { session: Session; token: string };
+  createSession(wanted: NewSession): Promise<{ session: Session; token: string }>;
   /** Environment variable → stub, for one session. */
   stubEnvironment(session: Session): Record<string, string>;
   /** Takes the connections of one more listener, which another process opened. */
@@ -89,11 +88,16 @@ export interface Gate {
 export async function startGate(options: GateOptions): Promise<Gate> {
   const { log } = options;
   const first = compileConfig(loadConfig(options.configFile));
-  const gate = new RunningGate(options, first);
+  const authority = openAuthority(first.config.ca);
+  const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
+  const state = await openState(first.config.state, caKey, log);
+  let gate: RunningGate | undefined;
   try {
+    gate = new RunningGate(options, first, authority, state);
     await gate.listen();
   } catch (error) {
-    await gate.stop();
+    await gate?.stop();
+    state.close();
     throw error;
   }
   log.info('listening', { ...gate.address });
@@ -101,7 +105,6 @@ export async function startGate(options: GateOptions): Promise<Gate> {
 }
 
 class RunningGate implements Gate {
-  readonly sessions = new MemorySessions();
   readonly metrics = new Metrics();
   readonly audit: AuditLog;
   readonly authority: Authority;
@@ -111,6 +114,7 @@ class RunningGate implements Gate {
   /** Where this gate listens: never dialled. */
   readonly #own: { address: string; port: number }[] = [];
   readonly #options: GateOptions;
+  readonly #state: State;
   readonly #stubs: StubKey;
   readonly #secrets: Secrets;
   readonly #flow: Flow;
@@ -118,43 +122,39 @@ class RunningGate implements Gate {
   readonly #watcher: { reload(): void; close(): void };
   #compiled: Compiled;
 
-  constructor(options: GateOptions, compiled: Compiled) {
+  constructor(options: GateOptions, compiled: Compiled, authority: Authority, state: State) {
     const { config } = compiled;
     this.#options = options;
     this.#compiled = compiled;
-    this.authority = openAuthority(config.ca);
-    this.#stubs = new StubKey(deriveKey(this.authority.key.export({ type: 'pkcs8', format: 'der' })));
-    ({ caFile: this.caFile, bundleFile: this.bundleFile } = writeTrust(config, this.authority));
+    this.#state = state;
+    this.authority = authority;
+    this.#stubs = new StubKey(deriveKey(state.key));
+    const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
+    ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
       log: options.log,
+      store: state.store,
       dial: (host, port) =>
         this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
     });
     this.#flow = new Flow(this.#rooms(compiled));
-    const { limits } = config;
     this.#listener = new ProxyListener({
       flow: this.#flow,
-      sessions: this.sessions,
-      contexts: new Contexts(this.authority),
-      limits: {
-        head: limits.headBytes,
-        uri: limits.uriBytes,
-        headers: limits.headers,
-        headMs: limits.headTimeMs,
-        idleMs: limits.idleMs,
-        bodyIdleMs: limits.bodyIdleMs,
-        tunnels: limits.tunnels,
-        deniedTunnels: limits.deniedTunnels,
-        handshakeMs: HANDSHAKE_MS,
-      },
+      sessions: state.sessions,
+      contexts: new Contexts(authority),
+      limits: listenLimits(config.limits),
     });
     this.#watcher = watchConfig(
       config.file,
       next => this.#use(next),
       error => this.#keep(error),
     );
+  }
+
+  get sessions(): Sessions {
+    return this.#state.sessions;
   }
 
   get config(): Config {
@@ -182,7 +182,7 @@ class RunningGate implements Gate {
     this.#own.push({ address, port });
   }
 
-  createSession({ profile, ttlMs, ...who }: NewSession): { session: Session; token: string } {
+  async createSession({ profile, ttlMs, ...who }: NewSession): Promise<{ session: Session; token: string }> {
     const found = this.#compiled.profiles.get(profile);
     if (!found) {
       throw new Error(
@@ -216,6 +216,7 @@ class RunningGate implements Gate {
     await this.#listener.drain(this.config.limits.drainMs);
     this.#flow.rooms.upstream.close();
     this.audit.close();
+    this.#state.close();
   }
 
   #mint(credential: string): string {
@@ -233,6 +234,7 @@ class RunningGate implements Gate {
       audit: this.audit,
       metrics: this.metrics,
       log,
+      alarm: alarm => this.#state.publish(alarm),
       upstream: this.#upstream(config),
     };
   }
@@ -281,19 +283,4 @@ class RunningGate implements Gate {
 
 function inUrl(host: string): string {
   return host.includes(':') ? `[${host}]` : host;
-}
-
-/** What sandboxes trust, as files that their user can read. */
-function writeTrust(config: Config, authority: Authority): { caFile: string; bundleFile: string } {
-  const caFile = join(config.ca.dir, 'sandbox-ca.pem');
-  const bundleFile = join(config.ca.dir, 'sandbox-bundle.pem');
-  mkdirSync(config.ca.dir, { recursive: true });
-  for (const [file, text] of [
-    [caFile, authority.rootPem],
-    [bundleFile, caBundle(authority, config.upstream.caFile)],
-  ] as const) {
-    writeFileSync(file, text);
-    chmodSync(file, 0o644);
-  }
-  return { caFile, bundleFile };
 }

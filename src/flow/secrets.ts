@@ -2,6 +2,7 @@ import type { Metrics } from '../audit/metrics.ts';
 import type { Compiled } from '../config/types.ts';
 import { MintCache } from '../mint/cache.ts';
 import type { Dial } from '../mint/http.ts';
+import { Rotations, type RotationStore } from '../mint/rotations.ts';
 import type { Log } from '../types.ts';
 import { SecretCache } from '../vaults/cache.ts';
 
@@ -10,6 +11,8 @@ export interface SecretsOptions {
   readonly log: Log;
   /** To the issuers of tokens. */
   readonly dial: Dial;
+  /** What gates keep for each other; undefined where there is nobody to share with. */
+  readonly store: RotationStore | undefined;
 }
 
 /** Every secret that the gate holds: those that it reads from vaults, and those that are minted from them. */
@@ -17,7 +20,7 @@ export class Secrets {
   readonly vaulted: SecretCache;
   readonly mints: MintCache;
 
-  constructor({ sources, vaults, mints }: Compiled, { metrics, log, dial }: SecretsOptions) {
+  constructor({ sources, vaults, mints }: Compiled, { metrics, log, dial, store }: SecretsOptions) {
     this.vaulted = new SecretCache({
       credentials: sources,
       vaults,
@@ -29,6 +32,7 @@ export class Secrets {
       vaulted: this.vaulted,
       dial,
       log,
+      ...(store && { rotations: new Rotations({ store, log }) }),
       // No vault can have such a name.
       onMint: (type, done) => metrics.fetched(`mint:${type}`, done),
     });

@@ -1,7 +1,11 @@
+import type { Limits } from '../config/types.ts';
 import type { Flow } from '../flow.ts';
 import type { Contexts } from '../intercept/contexts.ts';
-import type { MemorySessions } from '../state/memory.ts';
+import type { Sessions } from '../state/sessions.ts';
 import type { WireLimits } from '../wire/limits.ts';
+
+/** Time for a TLS handshake with a sandbox's client, ms. */
+const HANDSHAKE_MS = 10_000;
 
 export interface ListenLimits extends WireLimits {
   /** Open tunnels per session. */
@@ -15,7 +19,21 @@ export interface ListenLimits extends WireLimits {
 /** What the proxy listener works with. */
 export interface ProxyRooms {
   readonly flow: Flow;
-  readonly sessions: MemorySessions;
+  readonly sessions: Sessions;
   readonly contexts: Contexts;
   readonly limits: ListenLimits;
+}
+
+export function listenLimits(limits: Limits): ListenLimits {
+  return {
+    head: limits.headBytes,
+    uri: limits.uriBytes,
+    headers: limits.headers,
+    headMs: limits.headTimeMs,
+    idleMs: limits.idleMs,
+    bodyIdleMs: limits.bodyIdleMs,
+    tunnels: limits.tunnels,
+    deniedTunnels: limits.deniedTunnels,
+    handshakeMs: HANDSHAKE_MS,
+  };
 }

@@ -4,6 +4,7 @@ import { type Log, type Principal, VaultError } from '../types.ts';
 import { type Minted, MintedCredential } from './credential.ts';
 import { type Dial, poster } from './http.ts';
 import type { MintSource, Token } from './minter.ts';
+import type { Rotations } from './rotations.ts';
 
 const MISSING_MS = 10_000;
 const UNAVAILABLE_MS = 2_000;
@@ -29,6 +30,8 @@ export interface MintCacheOptions {
   readonly onMint?: (type: string, done: boolean) => void;
   /** Of one mint, without the vault's time; 10 s. */
   readonly timeoutMs?: number;
+  /** Of a fleet; without it what issuers rotate to stays in this process. */
+  readonly rotations?: Rotations;
 }
 
 /** What a session was given: still removed from its responses when nobody else is given it any more. */
@@ -47,6 +50,7 @@ export class MintCache {
   readonly #log: Log | undefined;
   readonly #onMint: (type: string, done: boolean) => void;
   readonly #timeoutMs: number;
+  readonly #rotations: Rotations | undefined;
   #version = 0;
 
   constructor(options: MintCacheOptions) {
@@ -56,6 +60,7 @@ export class MintCache {
     this.#log = options.log;
     this.#onMint = options.onMint ?? (() => {});
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    this.#rotations = options.rotations;
     this.reconfigure(options.mints);
   }
 
@@ -199,7 +204,36 @@ export class MintCache {
     }
   }
 
+  /** In a turn of this gate, where a mint replaces the secret that the next one needs, at whichever gate. */
   async #ask(minted: Minted, names: readonly string[], read: readonly Secret[]): Promise<Token> {
+    const { source, of: credential } = minted;
+    const vaulted = read[0] as Secret;
+    const rotate = (next: Secret): void => {
+      credential.rotate(vaulted, next, this.#now());
+      this.#version++;
+    };
+    if (!this.#rotations || !source.minter.rotates) return this.#mintWith(minted, names, read, rotate);
+    return this.#rotations.inTurn(source.name, vaulted, async ({ latest, save }) => {
+      if (latest && !latest.equals(credential.materialFor(vaulted))) rotate(latest);
+      let saving: Promise<void> | undefined;
+      const rotateAll = (next: Secret): void => {
+        rotate(next);
+        saving = save(next);
+      };
+      try {
+        return await this.#mintWith(minted, names, read, rotateAll);
+      } finally {
+        await saving;
+      }
+    });
+  }
+
+  async #mintWith(
+    minted: Minted,
+    names: readonly string[],
+    read: readonly Secret[],
+    rotate: (next: Secret) => void,
+  ): Promise<Token> {
     const { source, scope, of: credential } = minted;
     const [vaulted, ...further] = read as [Secret, ...Secret[]];
     const signal = AbortSignal.timeout(this.#timeoutMs);
@@ -214,10 +248,7 @@ export class MintCache {
       ttlMs: source.ttlMs,
       now,
       post: poster(this.#dial, signal),
-      rotate: next => {
-        credential.rotate(vaulted, next.named(source.name), this.#now());
-        this.#version++;
-      },
+      rotate: next => rotate(next.named(source.name)),
     });
     return Promise.race([late, token]);
   }

@@ -21,7 +21,7 @@ beforeEach(() => {
 
 function refusal(header: string | undefined, now = NOW): Refusal {
   try {
-    authenticate(header, sessions, now);
+    void authenticate(header, sessions, now);
   } catch (thrown) {
     expect(thrown).toBeInstanceOf(Refusal);
     return thrown as Refusal;

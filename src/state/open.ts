@@ -1,0 +1,11 @@
+import type { Buffer } from 'node:buffer';
+import type { Log } from '../types.ts';
+import type { RedisOptions } from './redis/options.ts';
+import { memoryState, type State } from './state.ts';
+
+/** `caKey`: the CA's private key, from which what gates share is derived unless there is a key for that. */
+export async function openState(options: 'memory' | RedisOptions, caKey: Buffer, log: Log): Promise<State> {
+  if (options === 'memory') return memoryState(caKey);
+  const { openRedis } = await import('./redis/open.ts');
+  return openRedis(options, caKey, log);
+}
