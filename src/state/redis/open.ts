@@ -82,6 +82,7 @@ class Heart {
   readonly #sessions: RedisSessions;
   readonly #log: Log;
   readonly #onAnew: () => void;
+  readonly #first = Promise.withResolvers<void>();
   #timer: NodeJS.Timeout | undefined;
   #beating = false;
   #wanted = false;
@@ -104,7 +105,8 @@ class Heart {
       setTimeout(resolve, START_MS).unref();
     });
     if (client.status !== 'ready') await settled;
-    await this.#beat();
+    void this.#beat();
+    await this.#first.promise;
   }
 
   beatNow(): void {
@@ -137,6 +139,7 @@ class Heart {
 
   #tell(up: boolean, thrown?: unknown): void {
     this.#link.up = up && !this.#closed;
+    this.#first.resolve();
     if (this.#told === up || this.#closed) return;
     this.#told = up;
     if (up) return this.#log.info('state: Redis answers');
