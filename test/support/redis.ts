@@ -3,10 +3,18 @@ import { once } from 'node:events';
 import { existsSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
+import type { ConnectionOptions } from 'node:tls';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import { test } from 'vitest';
 import { tempFolder } from './temp.ts';
+
+/** How a test connects itself. */
+export interface ClientChoice {
+  readonly tls?: ConnectionOptions;
+  readonly username?: string;
+  readonly password?: string;
+}
 
 const SERVER = '/usr/bin/redis-server';
 const SENTINEL = '/usr/bin/redis-sentinel';
@@ -32,11 +40,11 @@ export async function freePort(): Promise<number> {
 export class TestRedis {
   readonly port: number;
   readonly #args: readonly string[];
-  readonly #client: RedisOptions;
+  readonly #client: ClientChoice;
   #child: ChildProcess | undefined;
   #admin: Redis | undefined;
 
-  constructor(port: number, args: readonly string[], client: RedisOptions) {
+  constructor(port: number, args: readonly string[], client: ClientChoice) {
     this.port = port;
     this.#args = args;
     this.#client = client;
@@ -70,13 +78,7 @@ export class TestRedis {
   }
 
   connect(): Redis {
-    const client = new Redis({
-      host: '127.0.0.1',
-      port: this.port,
-      protocol: 2,
-      retryStrategy: () => 50,
-      ...this.#client,
-    });
+    const client = new Redis({ host: '127.0.0.1', port: this.port, protocol: 2, ...this.#client });
     client.on('error', () => {});
     return client;
   }
@@ -115,7 +117,7 @@ export class TestRedis {
 /** `args`: more of the command line. `client`: how the test itself connects. */
 export async function startRedis(
   args: readonly string[] = [],
-  client: RedisOptions = {},
+  client: ClientChoice = {},
   port?: number,
 ): Promise<TestRedis> {
   const at = port ?? (await freePort());
@@ -190,7 +192,7 @@ export async function dump({ admin }: TestRedis): Promise<string> {
   const read: Record<string, (key: string) => Promise<unknown>> = {
     string: key => admin.get(key),
     hash: key => admin.hgetall(key),
-    zset: key => admin.zrange(key, 0, -1, 'WITHSCORES'),
+    zset: key => admin.zrange(key, '0', '-1', 'WITHSCORES'),
     list: key => admin.lrange(key, 0, -1),
     set: key => admin.smembers(key),
   };

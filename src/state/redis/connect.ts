@@ -27,7 +27,7 @@ export async function connect(options: RedisOptions): Promise<{ commands: Client
       options.mode === 'cluster'
         ? new Cluster([...options.nodes], clusterOptions({ ...one, ...defined({ password }) }))
         : new Redis({ ...one, ...single(options, tls), ...defined(secrets) });
-    // Told by the beat, and by what fails.
+    // What fails says so itself.
     client.on('error', () => {});
     client.connect().catch(() => {});
     return client;

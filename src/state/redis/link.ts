@@ -12,6 +12,8 @@ export class Link {
   readonly prefix: string;
   readonly #client: Client;
   #pending = 0;
+  /** Why there is no connection. */
+  #fault: string | undefined;
   /** Whether the last beat came back. */
   up = false;
 
@@ -19,6 +21,12 @@ export class Link {
     this.#client = client;
     // One hash tag, so that one script may touch several keys.
     this.prefix = `{${prefix}}:`;
+    client.on('error', (error: unknown) => {
+      this.#fault = faultOf(error);
+    });
+    client.on('ready', () => {
+      this.#fault = undefined;
+    });
   }
 
   /** The name of a key. */
@@ -34,7 +42,8 @@ export class Link {
     try {
       return await within(COMMAND_MS, question(this.#client));
     } catch (error) {
-      throw unavailable(`Redis: ${faultOf(error)}`);
+      const known = this.#fault === undefined ? '' : `, ${this.#fault}`;
+      throw unavailable(`Redis: ${faultOf(error)}${known}`);
     } finally {
       this.#pending--;
     }
@@ -84,14 +93,19 @@ async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
   }
 }
 
+const TELLING =
+  /^(Command timed out|Connection is closed|no answer in \d+ ms|answers are missing|All sentinels are unreachable)/;
+
 /** What failed, without the command and its values, which errors of Redis may quote. */
-function faultOf(error: unknown): string {
-  const { name, message, code } = error as { name?: string; message?: string; code?: string };
-  if (name === 'ReplyError') return /^[A-Z]{2,20}(?= )/.exec(message ?? '')?.[0] ?? 'an error';
+function faultOf(thrown: unknown): string {
+  const { lastNodeError } = (thrown ?? {}) as { lastNodeError?: unknown };
+  const {
+    name = 'Error',
+    message = '',
+    code,
+  } = (lastNodeError ?? thrown ?? {}) as Partial<NodeJS.ErrnoException>;
+  if (name === 'ReplyError') return /^[A-Z]{2,20}(?= )/.exec(message)?.[0] ?? 'an error';
   if (code !== undefined) return code;
-  const known = /^(Command timed out|Connection is closed|no answer in \d+ ms|All sentinels are unreachable)/;
-  return (
-    known.exec(message ?? '')?.[0] ??
-    (message?.startsWith("Stream isn't writeable") ? 'not connected' : (name ?? 'an error'))
-  );
+  if (message.startsWith("Stream isn't writeable")) return 'not connected';
+  return TELLING.exec(message)?.[0] ?? name;
 }

@@ -180,7 +180,7 @@ export class RedisSessions implements Sessions {
   /** Compares sessions with what Redis says of them. */
   async #check(sessions: readonly Session[], now: number): Promise<void> {
     const hashes = sessions.map(({ tokenHash }) => tokenHash);
-    const fields = await this.#table.fields(hashes, 'id', 'revoked');
+    const fields = await this.#table.fields(hashes, ['id', 'revoked'], true);
     for (const [i, session] of sessions.entries()) {
       const [id = null, revoked = null] = fields[i] ?? [];
       if (id === null) this.#miss(session, now);
@@ -222,7 +222,7 @@ export class RedisSessions implements Sessions {
 
   /** Those that are there, as Redis has them, or as they are known here if that says more. */
   async #read(hashes: readonly string[]): Promise<Session[]> {
-    const fields = await this.#table.fields(hashes, 'record', 'revoked');
+    const fields = await this.#table.fields(hashes, ['record', 'revoked']);
     return hashes.flatMap((tokenHash, i) => {
       const [record = null, revoked = null] = fields[i] ?? [];
       const session = record === null ? undefined : this.#open(tokenHash, record, revoked);

@@ -76,15 +76,19 @@ export class SessionTable {
     return names.map(name => name.slice(name.indexOf(':') + 1));
   }
 
-  /** Fields of each of those sessions, in that order. */
-  async fields(hashes: readonly string[], ...names: readonly string[]): Promise<Field[][]> {
+  /** Fields of each of those sessions, in that order. `probing`: also while Redis is known to be down. */
+  async fields(
+    hashes: readonly string[],
+    names: readonly ['record' | 'id', 'revoked'],
+    probing = false,
+  ): Promise<Field[][]> {
     const found: Field[][] = [];
     for (let i = 0; i < hashes.length; i += BATCH)
-      found.push(...(await this.#batch(hashes.slice(i, i + BATCH), names)));
+      found.push(...(await this.#batch(hashes.slice(i, i + BATCH), names, probing)));
     return found;
   }
 
-  #batch(hashes: readonly string[], names: readonly string[]): Promise<Field[][]> {
+  #batch(hashes: readonly string[], names: readonly string[], probing: boolean): Promise<Field[][]> {
     return this.#link.ask(async client => {
       const pipeline = client.pipeline();
       for (const tokenHash of hashes) pipeline.hmget(this.#sessionKey(tokenHash), ...names);
@@ -95,7 +99,7 @@ export class SessionTable {
         if (error) throw error;
         return values as Field[];
       });
-    }, true);
+    }, probing);
   }
 
   #keys(...names: readonly string[]): string[] {

@@ -56,7 +56,7 @@ describe.skipIf(!hasRedis)('sessions on one Redis', () => {
   test('a revocation without its message is seen by the next beat', async () => {
     const { session, token } = await one.sessions.create(wanted());
     await other.sessions.lookUp(token);
-    await redis.admin.client('KILL', 'TYPE', 'pubsub');
+    await redis.admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
     await one.sessions.revoke(session.session);
     await until('it has ended', () => other.ended.length === 1, 1500);
   });
