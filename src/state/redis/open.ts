@@ -9,6 +9,8 @@ import { RedisSessions } from './sessions.ts';
 import { RedisAlarms, RedisCounters, RedisStore } from './shared.ts';
 
 const BEAT_MS = 500;
+/** After one that failed. */
+const RETRY_MS = 100;
 /** What a key must have at least, bytes of text. */
 const KEY_BYTES = 32;
 
@@ -134,7 +136,8 @@ class Heart {
       );
     }
     this.#beating = false;
-    if (!this.#closed) this.#timer = setTimeout(() => void this.#beat(), BEAT_MS).unref();
+    if (!this.#closed)
+      this.#timer = setTimeout(() => void this.#beat(), this.#link.up ? BEAT_MS : RETRY_MS).unref();
   }
 
   #tell(up: boolean, thrown?: unknown): void {

@@ -20,13 +20,15 @@ export class RedisStore implements SharedStore {
     const hidden = this.#seal.hidden(name);
     const token = randomBase62(22);
     const lock = this.#link.key('lock', hidden);
-    const fence = await this.#link.run(LOCK, [lock, this.#link.key('fence', hidden)], [token, ttlMs]);
-    if (typeof fence !== 'string') return undefined;
-    return {
-      fence: Number(fence),
-      // What cannot be given back ends by itself.
-      release: () => this.#link.run(UNLOCK, [lock], [token]).then(ignored, ignored),
-    };
+    // What cannot be given back ends by itself.
+    const release = (): Promise<void> => this.#link.run(UNLOCK, [lock], [token], true).then(ignored, ignored);
+    const keys = [lock, this.#link.key('fence', hidden)];
+    const fence = await this.#link.run(LOCK, keys, [token, ttlMs]).catch((error: unknown) => {
+      // It may have been taken all the same, after we gave up.
+      void release();
+      throw error;
+    });
+    return typeof fence === 'string' ? { fence: Number(fence), release } : undefined;
   }
 
   async get(name: string): Promise<string | undefined> {
