@@ -1,7 +1,5 @@
 import type { Buffer } from 'node:buffer';
 import type { Reason } from '../errors.ts';
-import { MemoryCounters } from './counters.ts';
-import { MemorySessions } from './memory.ts';
 import type { Sessions } from './sessions.ts';
 
 /** What outlives a connection, and what gates share. */
@@ -49,15 +47,4 @@ export interface Alarm {
   readonly request_id: string;
   /** RFC 3339 */
   readonly time: string;
-}
-
-export function memoryState(key: Buffer): State {
-  return {
-    sessions: new MemorySessions(),
-    counters: new MemoryCounters(),
-    store: undefined,
-    key,
-    publish: () => {},
-    close: () => {},
-  };
 }

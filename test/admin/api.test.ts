@@ -327,7 +327,7 @@ it('is not ready any more while it drains', async () => {
   const answer = await fetch(`http://${other.address}/readyz`);
   expect([answer.status, await answer.json()]).toEqual([
     503,
-    { ok: false, checks: { audit: true, serving: false } },
+    { ok: false, checks: { audit: true, state: true, serving: false } },
   ]);
   expect((await fetch(`http://${other.address}/healthz`)).status).toBe(200);
   await other.close();

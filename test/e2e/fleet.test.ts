@@ -15,8 +15,8 @@ import { closing } from './scene.ts';
 const HOST = 'api.corp.test';
 const GRACE_MS = 5000;
 
-/** A request that was answered as the upstream did; else why not. */
-type Outcome = 'served' | string;
+/** `served`: answered as the upstream did; else why not. */
+type Outcome = string;
 
 class Fleet {
   readonly redis: TestRedis;
@@ -151,7 +151,7 @@ describe.skipIf(!hasRedis)('two gates on one Redis', () => {
 
   test('under load, with revocations, and a gate and Redis killed in turn', async () => {
     const gates = await Promise.all([fleet.gate(), fleet.gate()]);
-    const figures = await storm(fleet, gates as [ProcessGate, ProcessGate]);
+    const figures = await storm(fleet, gates);
     console.info(`two gates on one Redis under load: ${JSON.stringify(figures)}`);
     expect(figures).toMatchObject({ servedAfterRevocation: 0, lost: {}, servedAfterLoss: 0 });
     expect(figures.served).toBeGreaterThan(200);
@@ -182,7 +182,7 @@ async function storm(fleet: Fleet, gates: [ProcessGate, ProcessGate]) {
   const owned: Owned[] = [];
   const dead = new Set<ProcessGate>();
   let redisDown = false;
-  let over = false;
+  const time = { over: false };
   let phase = 'calm';
   const any = <T>(of: readonly T[]): T => of[Math.floor(Math.random() * of.length)] as T;
   const create = async (): Promise<void> => {
@@ -213,10 +213,10 @@ async function storm(fleet: Fleet, gates: [ProcessGate, ProcessGate]) {
     else figures.lost[`${phase}: ${outcome}`] = (figures.lost[`${phase}: ${outcome}`] ?? 0) + 1;
   };
   const worker = async (): Promise<void> => {
-    while (!over) await one();
+    while (!time.over) await one();
   };
   const churn = async (): Promise<void> => {
-    while (!over) {
+    while (!time.over) {
       await create();
       const live = owned.filter(({ revokedAt }) => revokedAt === Number.POSITIVE_INFINITY);
       const gate = any(gates);
@@ -254,7 +254,7 @@ async function storm(fleet: Fleet, gates: [ProcessGate, ProcessGate]) {
   await fleet.redis.kill();
   await delay(500);
   await fleet.redis.start();
-  over = true;
+  time.over = true;
   await Promise.all(running);
   await delay(GRACE_MS + 2000);
   for (const { session } of owned)

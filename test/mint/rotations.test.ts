@@ -101,7 +101,7 @@ describe.skipIf(!hasRedis)('a refresh token that gates share', () => {
   const failure = async (cache: MintCache): Promise<string> =>
     minted(cache).then(
       () => 'none',
-      (error: unknown) => String(((error as Error).cause as VaultError).message),
+      (error: unknown) => ((error as Error).cause as VaultError).message,
     );
 
   test('twelve gates at once never show one twice, and each has a token', async () => {

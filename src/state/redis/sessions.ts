@@ -151,7 +151,7 @@ export class RedisSessions implements Sessions {
     const isAnew = this.#mustCheck;
     if (isAnew) await this.#checkAll(startedAt);
     else await this.#checkMissing(startedAt);
-    for (const [tokenHash, id] of [...this.#untold]) await this.#tell(tokenHash, id, Date.now());
+    for (const [tokenHash, id] of this.#untold) await this.#tell(tokenHash, id, Date.now());
     this.#last = pulse;
     this.#provenAt = startedAt;
     return isAnew;

@@ -79,7 +79,7 @@ describe.skipIf(!hasRedis)('sessions on one Redis', () => {
 
   test('every gate lists, shows and revokes all', async () => {
     const made = await Promise.all(
-      Array.from({ length: 20 }, (_, i) =>
+      Array.from({ length: 20 }, async (_, i) =>
         (i % 2 ? one : other).sessions.create(wanted({ sub: `user-${i}` })),
       ),
     );
@@ -132,7 +132,7 @@ describe.skipIf(!hasRedis)('sessions on one Redis', () => {
     await redis.admin.del(`{stubgate}:session:${session.tokenHash}`);
     const tapped = await tap(redis);
     onTestFinished(() => tapped.close());
-    const asked = Array.from({ length: 100 }, () => other.sessions.lookUp(token));
+    const asked = Array.from({ length: 100 }, async () => other.sessions.lookUp(token));
     expect(new Set(await Promise.all(asked))).toEqual(new Set([undefined]));
     for (let i = 0; i < 100; i++) expect(other.sessions.lookUp(token)).toBeUndefined();
     await redis.admin.ping();

@@ -214,7 +214,7 @@ async function startClusterNode(): Promise<TestRedis> {
 
 async function joinCluster(nodes: readonly TestRedis[]): Promise<void> {
   const bus = async (of: TestRedis): Promise<string> =>
-    ((await of.admin.config('GET', 'cluster-port')) as string[])[1] ?? '';
+    ((await of.admin.config('GET', 'cluster-port')) as [string, string])[1];
   const ranges = [
     [0, 5460],
     [5461, 10_922],
