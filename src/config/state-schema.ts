@@ -35,8 +35,17 @@ export function parseServer(text: string): Server | string {
   const db = Number(/^\/?(\d{0,4})$/.exec(url.pathname)?.[1] ?? Number.NaN);
   if (!address || !(db <= MAX_DB) || url.search + url.hash !== '')
     return 'is not the address of a Redis; write redis://host:6379/0, or rediss:// for TLS';
-  const { username } = url;
+  const username = decoded(url.username);
   return { ...address, db, tls: url.protocol === 'rediss:', ...(username && { username }) };
+}
+
+/** Percent-decoded, as URLs are written. */
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 const server = () =>

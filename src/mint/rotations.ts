@@ -39,9 +39,13 @@ const RETRY_MS = 50;
 
 /** What is known here of a secret's rotation, so that it can be put back. */
 interface Known {
-  readonly next: Secret;
+  /** Undefined: its issuer has not replaced what the vault holds. */
+  readonly next: Secret | undefined;
   readonly fence: number;
 }
+
+/** Stands in the store for what the vault holds. */
+const UNCHANGED = '';
 
 /**
  * Secrets that issuers replace at each use, such as refresh tokens (RFC 6749, section 6), for gates that share a store:
@@ -68,21 +72,26 @@ export class Rotations {
   async inTurn<T>(credential: string, vaulted: Secret, use: (turn: Turn) => Promise<T>): Promise<T> {
     const name = `rotation ${credential} ${hash('sha256', vaulted.reveal())}`;
     const lock = await this.#lock(name, credential);
+    const keep = (next: Secret | undefined): Promise<void> => this.#keep(name, { next, fence: lock.fence });
     try {
-      const latest = await this.#latest(name, credential).catch(() => {
+      const stored = await this.#stored(name).catch(() => {
         throw new VaultError(
           'unavailable',
           `credential "${credential}": what it was rotated to cannot be read`,
         );
       });
-      return await use({
-        latest,
-        save: async next => {
-          const known = { next, fence: lock.fence };
-          this.#known.set(name, known);
-          await this.#put(name, known);
+      const isChanged = stored !== undefined && stored !== UNCHANGED;
+      let isKept = stored !== undefined;
+      const used = await use({
+        latest: isChanged ? new Secret(credential, stored) : undefined,
+        save: next => {
+          isKept = true;
+          return keep(next);
         },
       });
+      // So that the next one need not wait for what nobody knows.
+      if (!isKept) await keep(undefined);
+      return used;
     } finally {
       await lock.release();
     }
@@ -104,26 +113,28 @@ export class Rotations {
     }
   }
 
-  async #latest(name: string, credential: string): Promise<Secret | undefined> {
-    const stored = (await this.#store.get(name)) ?? (await this.#settled(name));
-    return stored === undefined ? undefined : new Secret(credential, stored);
-  }
-
   /** An empty store is a new one, or has lost what it held: whoever knows something puts it back. */
-  async #settled(name: string): Promise<string | undefined> {
+  async #stored(name: string): Promise<string | undefined> {
+    const stored = await this.#store.get(name);
+    if (stored !== undefined) return stored;
     const known = this.#known.get(name);
     if (known) await this.#put(name, known);
     await delay(this.#settleMs);
     return this.#store.get(name);
   }
 
+  #keep(name: string, known: Known): Promise<void> {
+    this.#known.set(name, known);
+    return this.#put(name, known);
+  }
+
   /** What cannot be written now is written once the store is back; a later one that is there stays. */
   async #put(name: string, { next, fence }: Known): Promise<void> {
     try {
-      await this.#store.put(name, next.reveal(), KEPT_MS, fence);
+      await this.#store.put(name, next?.reveal() ?? UNCHANGED, KEPT_MS, fence);
     } catch {
       this.#log.error('what a credential was rotated to could not be shared; it is tried again', {
-        credential: next.name,
+        credential: next?.name,
       });
     }
   }

@@ -120,6 +120,10 @@ describe.skipIf(!hasRedis)('two gates on one Redis', () => {
     expect(await ask(other, { ...mine, stubs: session.stubs })).toMatch(
       /^(stub_misplaced|foreign_credential)$/,
     );
+    await until('the other hears of it', () =>
+      one.logs.some(({ message }) => message === 'alarm at another gate'),
+    );
+    expect(other.logs.some(({ message }) => message === 'alarm at another gate')).toBe(false);
     await other.revoke(session.id);
     await until('the other refuses it', async () => (await ask(one, session)) === 'session_revoked', 1000);
     expect(await ask(other, session)).toBe('session_revoked');

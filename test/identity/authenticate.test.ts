@@ -156,11 +156,11 @@ describe('a gate that shares its sessions', () => {
   });
 
   it.each([
-    ['nobody', () => undefined, 'unauthenticated'],
-    ['a session of another id', () => session, 'unauthenticated'],
-    ['a revoked session', () => ({ ...other.session, revokedAt: NOW }), 'session_revoked'],
-    ['an expired session', () => ({ ...other.session, expiresAt: NOW }), 'session_expired'],
-    ['that it cannot be told', () => new Refusal('state_unavailable'), 'state_unavailable'],
+    ['nobody', (): undefined => undefined, 'unauthenticated'],
+    ['a session of another id', (): Session => session, 'unauthenticated'],
+    ['a revoked session', (): Session => ({ ...other.session, revokedAt: NOW }), 'session_revoked'],
+    ['an expired session', (): Session => ({ ...other.session, expiresAt: NOW }), 'session_expired'],
+    ['that it cannot be told', (): Error => new Refusal('state_unavailable'), 'state_unavailable'],
   ] as const)('refuses where it finds %s', async (_, found, code) => {
     const header = `Basic ${base64(`${other.session.session}:unknown`)}`;
     await expect(authenticate(header, elsewhere(found()), NOW)).rejects.toMatchObject({ code });

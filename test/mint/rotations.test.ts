@@ -18,6 +18,7 @@ class Issuer {
   current: string;
   /** Called before it answers. */
   before: () => Promise<unknown> = () => Promise.resolve();
+  rotates = true;
   readonly #server: Server;
 
   constructor(first: string) {
@@ -82,7 +83,7 @@ describe.skipIf(!hasRedis)('a refresh token that gates share', () => {
   const state = (): Promise<OneState> => openOne(options(redis.port));
 
   /** What one gate has. */
-  function gate(of: OneState, vaulted = first, waitMs = 10_000): MintCache {
+  function gate(of: OneState, vaulted = first, waitMs = 10_000, settleMs = 50): MintCache {
     const secret = new Secret('api', vaulted);
     if (!of.store) throw new Error('no store');
     return new MintCache({
@@ -91,7 +92,7 @@ describe.skipIf(!hasRedis)('a refresh token that gates share', () => {
       ]),
       vaulted: { get: () => secret, refetch: async () => secret },
       dial: () => Promise.reject(new Error('only loopback is dialled here')),
-      rotations: new Rotations({ store: of.store, log, waitMs, settleMs: 50 }),
+      rotations: new Rotations({ store: of.store, log, waitMs, settleMs }),
       log,
     });
   }
@@ -210,6 +211,16 @@ describe.skipIf(!hasRedis)('a refresh token that gates share', () => {
     // Nor does it give back a lock that is not its own any more.
     await early?.release();
     expect(await store?.lock('x', 1000)).toBe(late);
+  });
+
+  test('an issuer that does not rotate makes nobody wait more than once', async () => {
+    issuer.rotates = false;
+    const one = await state();
+    await minted(gate(one, first, 10_000, 400));
+    const from = performance.now();
+    for (let i = 0; i < 3; i++) await minted(gate(one, first, 10_000, 400));
+    expect(performance.now() - from).toBeLessThan(400);
+    expect(issuer.reused).toEqual([]);
   });
 
   test('no secret stands in Redis, or goes there, in any spelling', async () => {

@@ -34,7 +34,7 @@ export async function openRedis(options: RedisOptions, caKey: Buffer, log: Log):
   listen(subscriber, sessions.channel, id => sessions.heard(id));
   listen(subscriber, alarms.channel, message => {
     const alarm = alarms.open(message);
-    if (alarm) log.warn('alarm at a gate', { ...alarm });
+    if (alarm) log.warn('alarm at another gate', { ...alarm });
   });
   const heart = new Heart(link, sessions, log, () => store.anew());
   commands.on('ready', () => {

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks';
 import { randomBase62 } from '../../inject/base62.ts';
 import type { Log } from '../../types.ts';
 import type { Alarm, Counters, Lock, SharedStore } from '../state.ts';
@@ -68,11 +69,18 @@ export class RedisCounters implements Counters {
   }
 }
 
+/** In a second; each gate has all of its own in its log and its audit. */
+const MAX_ALARMS = 20;
+
 /** The alarms of all gates; sealed, so that only gates can raise one. */
 export class RedisAlarms {
+  /** This gate, as the others see it. */
+  readonly #gate = randomBase62(12);
   readonly #link: Link;
   readonly #seal: Seal;
   readonly #log: Log;
+  #second = 0;
+  #published = 0;
 
   constructor(link: Link, seal: Seal, log: Log) {
     this.#link = link;
@@ -84,17 +92,22 @@ export class RedisAlarms {
     return this.#link.key('alarms');
   }
 
-  /** It is in the log and the audit of its gate, whether or not it can be published. */
   publish(alarm: Alarm): void {
-    const sealed = this.#seal.seal('alarm', JSON.stringify(alarm));
+    const second = Math.floor(performance.now() / 1000);
+    if (second !== this.#second) this.#published = 0;
+    this.#second = second;
+    if (++this.#published > MAX_ALARMS) return;
+    const sealed = this.#seal.seal('alarm', JSON.stringify({ ...alarm, gate: this.#gate }));
     this.#link
       .ask(client => client.publish(this.channel, sealed))
       .catch((cause: unknown) => this.#log.warn('an alarm could not be published', { cause }));
   }
 
-  open(message: string): Alarm | undefined {
+  /** Of another gate; undefined for one that no gate raised, or this one. */
+  open(message: string): (Alarm & { readonly gate: string }) | undefined {
     const text = this.#seal.open('alarm', message);
-    return text === undefined ? undefined : (JSON.parse(text) as Alarm);
+    const alarm = text === undefined ? undefined : (JSON.parse(text) as Alarm & { gate: string });
+    return alarm?.gate === this.#gate ? undefined : alarm;
   }
 }
 

@@ -102,7 +102,9 @@ describe.skipIf(!hasRedis)('ways to reach a Redis', () => {
     expect(await other.store?.get('x')).toBe('y');
     await lock?.release();
     one.publish({ code: 'stub_misplaced', session: null, request_id: 'r', time: 't' });
-    await until('the alarm is heard', () => other.told.some(line => line.startsWith('alarm at a gate')));
+    await until('the alarm is heard', () =>
+      other.told.some(line => line.startsWith('alarm at another gate')),
+    );
     const from = performance.now();
     await one.sessions.revoke(session.session);
     await until('it has ended', () => other.ended.length === 1);
