@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { type ConnectionOptions, getCACertificates, rootCertificates } from 'node:tls';
 import type { Cluster, Redis } from 'ioredis';
 import { readSource } from '../../vaults/source.ts';
+import { mend } from './mend.ts';
 import type { Place, RedisOptions, TlsFiles } from './options.ts';
 
 export type Client = Redis | Cluster;
@@ -19,7 +20,8 @@ export async function connect(options: RedisOptions): Promise<{ commands: Client
     sentinelPassword: await secretAt('sentinel_password', options.sentinelPassword),
   };
   const tls = options.tls && tlsOptions(options.tls);
-  const { Cluster, Redis } = await import('ioredis');
+  const { Cluster, Redis, SentinelConnector } = await import('ioredis');
+  mend(Redis, SentinelConnector);
   const open = (waits: boolean): Client => {
     const one = { ...common(options, tls), ...(waits ? {} : { socketTimeout: SILENCE_MS }) };
     const { password } = secrets;

@@ -176,7 +176,17 @@ describe.skipIf(!hasRedis)('a Redis that fails', () => {
 
   test('a Redis that accepts and says nothing, or nonsense, hangs nobody', async () => {
     const { createServer } = await import('node:net');
-    for (const answer of ['', '!\r\n?\r\n', '+OK\r\n'.repeat(50), 'HTTP/1.1 400 Bad Request\r\n\r\n']) {
+    for (const answer of [
+      '',
+      '!\r\n?\r\n',
+      '+OK\r\n'.repeat(50),
+      '$-1\r\n'.repeat(50),
+      '*-1\r\n',
+      ':1\r\n:2\r\n',
+      '-NO way\r\n'.repeat(3),
+      '>2\r\n+a\r\n+b\r\n',
+      'HTTP/1.1 400 Bad Request\r\n\r\n',
+    ]) {
       const server = createServer(socket => {
         socket.on('error', () => {});
         socket.on('data', () => void socket.write(answer));
