@@ -135,7 +135,7 @@ describe.skipIf(!hasRedis)('two gates on one Redis', () => {
   test('an unknown session while Redis is away is refused in a second or so, with what to do', async () => {
     const [one, other] = await Promise.all([fleet.gate(), fleet.gate()]);
     const [session, known] = [await one.session(), await one.session()];
-    expect(await ask(other, known)).toBe('served');
+    await until('the other knows it', async () => (await ask(other, known)) === 'served');
     fleet.redis.signal('SIGSTOP');
     const from = performance.now();
     expect(await ask(other, session)).toBe('state_unavailable');
@@ -157,7 +157,8 @@ describe.skipIf(!hasRedis)('two gates on one Redis', () => {
     const gates = await Promise.all([fleet.gate(), fleet.gate()]);
     const figures = await storm(fleet, gates);
     console.info(`two gates on one Redis under load: ${JSON.stringify(figures)}`);
-    expect(figures).toMatchObject({ servedAfterRevocation: 0, lost: {}, servedAfterLoss: 0 });
+    expect(figures).toMatchObject({ servedAfterRevocation: 0, servedAfterLoss: 0 });
+    expect(figures.lost).toEqual({});
     expect(figures.served).toBeGreaterThan(200);
     expect(figures.slowestRevocationMs).toBeLessThan(1000);
   }, 60_000);
@@ -167,6 +168,8 @@ interface Owned {
   readonly session: TestSession;
   readonly known: Set<ProcessGate>;
   revokedAt: number;
+  /** Its revocation was not confirmed: it may have ended, or not. */
+  unsure: boolean;
 }
 
 /** 15 s: gates share the work; sessions come and go; a gate is killed and replaced, Redis is stopped, then loses all. */
@@ -193,7 +196,8 @@ async function storm(fleet: Fleet, gates: [ProcessGate, ProcessGate]) {
     const gate = any(gates);
     if (redisDown || dead.has(gate)) return;
     const session = await gate.session().catch(() => undefined);
-    if (session) owned.push({ session, known: new Set([gate]), revokedAt: Number.POSITIVE_INFINITY });
+    if (session)
+      owned.push({ session, known: new Set([gate]), revokedAt: Number.POSITIVE_INFINITY, unsure: false });
   };
   const one = async (): Promise<void> => {
     // Those that were revoked lately, too.
@@ -201,6 +205,7 @@ async function storm(fleet: Fleet, gates: [ProcessGate, ProcessGate]) {
     const gate = any(gates);
     const from = performance.now();
     const outcome = await ask(gate, it.session);
+    if (it.unsure) return;
     if (outcome === 'served') {
       figures.served++;
       it.known.add(gate);
@@ -229,7 +234,7 @@ async function storm(fleet: Fleet, gates: [ProcessGate, ProcessGate]) {
         it.revokedAt = performance.now();
         await gate.revoke(it.session.id).then(
           () => figures.revoked++,
-          () => (it.revokedAt = Number.POSITIVE_INFINITY),
+          () => (it.unsure = true),
         );
       }
       await delay(50);

@@ -154,10 +154,11 @@ describe.skipIf(!hasRedis)('ways to reach a Redis', () => {
     await master.admin.wait(1, 1000);
     await master.kill();
     expect(await refused(other.sessions.lookUp(token))).toBe('state_unavailable');
+    // On a machine that is too busy a sentinel waits half a minute (TILT) before it acts.
     const took = await until(
       'both go on',
       () => one.sessions.healthy && other.sessions.healthy && replicaIsMaster(replica),
-      25_000,
+      45_000,
     );
     console.info(`failover by a sentinel: checked again after ${Math.round(took)} ms`);
     expect((await other.sessions.lookUp(token))?.session).toBe(session.session);
@@ -166,7 +167,7 @@ describe.skipIf(!hasRedis)('ways to reach a Redis', () => {
     await one.sessions.create(wanted());
     await one.sessions.revoke(session.session);
     await until('it has ended', () => other.ended.some(ended => ended.session === session.session), 1500);
-  }, 60_000);
+  }, 100_000);
 
   test('a cluster of three: all keys on one node, and revocations through any', async () => {
     const nodes = await Promise.all([1, 2, 3].map(() => startClusterNode()));
