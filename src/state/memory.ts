@@ -64,6 +64,11 @@ export class MemorySessions implements Sessions {
     return this.#live.get(id) ?? this.#ended.get(id);
   }
 
+  /** All of them. */
+  known(): Session[] {
+    return this.list();
+  }
+
   /** Ended ones first. */
   list(): Session[] {
     return [...this.#ended.values(), ...this.#live.values()];

@@ -11,6 +11,8 @@ export interface Sessions {
   readonly healthy: boolean;
   /** Nothing could be checked for so long that nobody is trusted: no request is served, no tunnel stays open. */
   readonly suspended: boolean;
+  /** Those that this gate knows, live or lately ended. */
+  known(): readonly Session[];
   /** Throws SessionError, or Refusal `state_unavailable`. */
   create(options: SessionOptions): Awaitable<NewSession>;
   /** A session that this gate knows, live or lately ended. `tokenHash`: lower-case hex SHA-256. */

@@ -80,6 +80,10 @@ export class RedisSessions implements Sessions {
     return created;
   }
 
+  known(): readonly Session[] {
+    return this.#known.list();
+  }
+
   byToken(tokenHash: string): Session | undefined {
     return this.#known.byToken(tokenHash);
   }
