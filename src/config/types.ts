@@ -1,6 +1,7 @@
 import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Table, RuleSpec } from '../policy/table.ts';
+import type { RedisOptions } from '../state/redis/options.ts';
 import type { CanonicalHost, SecretRef, Vault } from '../types.ts';
 import type { Problem } from './problems.ts';
 
@@ -11,7 +12,8 @@ export interface Config {
   readonly version: 1;
   readonly listen: { readonly proxy: ListenAddress; readonly admin: ListenAddress };
   readonly ca: CaFiles;
-  readonly state: 'memory';
+  /** Where sessions are kept. */
+  readonly state: 'memory' | RedisOptions;
   readonly audit: { readonly file: string };
   /** By name; `env` and `file` are always there. */
   readonly vaults: ReadonlyMap<string, VaultEntry>;

@@ -52,6 +52,11 @@ describe('config/stubgate.yaml', () => {
     expect(profiles.get('default')?.credentials).toEqual(['demo']);
   });
 
+  it.each(['agent', 'fleet'])('examples/%s is valid', name => {
+    const file = new URL(`../../examples/${name}/stubgate.yaml`, import.meta.url).pathname;
+    expect(parseConfig(readFileSync(file, 'utf8'), file).warnings).toEqual([]);
+  });
+
   it('holds examples that are valid too', () => {
     const commented = /^( *)# ( *(?:- name: |[a-z_\d]+: ?(?:$|[^ ]))[^]*?)$/;
     const text = readFileSync(example, 'utf8')
