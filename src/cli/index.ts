@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { auditVerb } from './audit.ts';
 import { caVerb } from './ca.ts';
 import { checkVerb } from './check.ts';
+import { diffVerb } from './diff.ts';
 import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
 import { initVerb } from './init.ts';
@@ -29,7 +30,17 @@ function commandLine(): Command {
       'after',
       '\nExample:\n  stubgate init --with github && stubgate run -- curl https://api.github.com/user',
     );
-  for (const verb of [startVerb, runVerb, sessionVerb, checkVerb, explainVerb, initVerb, caVerb, auditVerb])
+  for (const verb of [
+    startVerb,
+    runVerb,
+    sessionVerb,
+    checkVerb,
+    explainVerb,
+    diffVerb,
+    initVerb,
+    caVerb,
+    auditVerb,
+  ])
     verb(program);
   throwInsteadOfExit(program);
   return program;

@@ -17,6 +17,8 @@ export interface Change {
   readonly ports: readonly number[];
   /** `*` stands for every method that no rule names. */
   readonly methods: readonly string[];
+  /** The methods are all that there are. */
+  readonly isAnyMethod: boolean;
   /** Globs under which the paths are; undefined: any path. */
   readonly paths: readonly string[] | undefined;
   /** Names of the rules that decide, before and now; null: none. */
@@ -59,9 +61,11 @@ class Comparison {
   readonly rules: readonly RuleSpec[];
   readonly #olds: number;
   readonly #describe: DescribeInjection;
+  /** Of the place that is compared. */
+  #methods: ReadonlySet<string> = new Set();
   readonly #found = new Map<
     string,
-    { change: Change; methods: Set<string>; paths: Set<string> | undefined }
+    { change: Change; of: ReadonlySet<string>; methods: Set<string>; paths: Set<string> | undefined }
   >();
 
   constructor(old: readonly RuleSpec[], next: readonly RuleSpec[], describe: DescribeInjection) {
@@ -71,8 +75,9 @@ class Comparison {
   }
 
   changes(): Change[] {
-    const changes = [...this.#found.values()].map(({ change, methods, paths }) => ({
+    const changes = [...this.#found.values()].map(({ change, of, methods, paths }) => ({
       ...change,
+      isAnyMethod: of.size === methods.size,
       methods: [...methods].sort(),
       paths: paths && [...paths].sort(),
     }));
@@ -100,6 +105,7 @@ class Comparison {
   compare(place: Place, questions: readonly Question[] | undefined): void {
     const [before, after] = this.#split(place.rows);
     if (!questions) return this.#assume(place, before, after);
+    this.#methods = new Set(questions.flatMap(({ methods }) => methods));
     const tunnelled = [before, after].map(rows => this.#tunnels(place, rows));
     for (const question of questions) {
       const [olds, nexts] = this.#splitMatches(question.matches);
@@ -150,10 +156,15 @@ class Comparison {
       row === undefined ? null : (this.rules[row]?.name ?? null);
     const { hosts, scheme, ports } = place;
     const change: Change = {
-      ...{ kind, hosts, scheme, ports, methods: [], paths: undefined },
+      ...{ kind, hosts, scheme, ports, methods: [], isAnyMethod: false, paths: undefined },
       ...{ from: name(from), to: name(to), details, example: exampleRequest(place, question), isCertain },
     };
-    this.#found.set(key, { change, methods: new Set(question.methods), paths: globs && new Set(globs) });
+    this.#found.set(key, {
+      change,
+      of: this.#methods,
+      methods: new Set(question.methods),
+      paths: globs && new Set(globs),
+    });
   }
 
   /** The narrowest globs that the rules themselves name for the paths of a question. */
@@ -238,6 +249,7 @@ class Comparison {
   /** Too many patterns: whatever the new rows allow may be new, and whatever the old ones did may be gone. */
   #assume(place: Place, before: readonly number[], after: readonly number[]): void {
     const nothing = { effect: 'deny', row: undefined } as const;
+    this.#methods = new Set([OTHER_METHOD]);
     const tell = (kind: Change['kind'], row: number, isNew: boolean): void => {
       const rule = this.rules[row] as RuleSpec;
       if (rule.action === 'deny') return;
