@@ -9,6 +9,7 @@ import { initVerb } from './init.ts';
 import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
+import { testVerb } from './test.ts';
 import { version } from './version.ts';
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
@@ -36,6 +37,7 @@ function commandLine(): Command {
     sessionVerb,
     checkVerb,
     explainVerb,
+    testVerb,
     diffVerb,
     initVerb,
     caVerb,
