@@ -63,7 +63,9 @@ function audited(line: string): Audited {
 function eventOf(line: string): Partial<AuditEvent> | undefined {
   try {
     const event: unknown = JSON.parse(line);
-    return typeof event === 'object' && event !== null && 'request_id' in event ? event : undefined;
+    return typeof event === 'object' && event !== null && 'request_id' in event
+      ? (event as Partial<AuditEvent>)
+      : undefined;
   } catch {
     return undefined;
   }

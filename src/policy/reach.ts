@@ -1,5 +1,15 @@
-import { exampleRequest, type Place, places, type Question, Questions } from './places.ts';
-import type { RuleSpec } from './table.ts';
+import type { CanonicalHost, Target } from '../types.ts';
+import { lenientReadings } from './path.ts';
+import {
+  DEFAULT_PORT,
+  exampleHost,
+  exampleRequest,
+  type Place,
+  places,
+  type Question,
+  Questions,
+} from './places.ts';
+import { admit, compileTable, decide, type RuleSpec, type Table } from './table.ts';
 
 /** A rule that no request reaches, and those that take its place. */
 export interface Unreached {
@@ -25,36 +35,64 @@ export interface Reach {
 
 /** What the order of rules makes of them. Says nothing of rules that are too many to compare. */
 export function reach(rules: readonly RuleSpec[], steps?: number): Reach {
-  const survey = new Survey(rules);
-  const questions = new Questions(rules, steps);
-  for (const place of places(rules)) survey.ask(place, questions.of(place));
+  const survey = new Survey(rules, new Questions(rules, steps));
+  for (const place of places(rules)) survey.ask(place);
   return survey.result();
 }
 
 class Survey {
   readonly #rules: readonly RuleSpec[];
-  readonly #reached = new Set<number>();
+  readonly #questions: Questions;
+  readonly #reached: Set<number>;
   readonly #hiddenBy = new Map<number, Set<number>>();
   readonly #overlaps = new Map<string, Overlap>();
+  readonly #prefixes: readonly (readonly string[])[];
 
-  constructor(rules: readonly RuleSpec[]) {
+  constructor(rules: readonly RuleSpec[], questions: Questions) {
     this.#rules = rules;
+    this.#questions = questions;
+    this.#reached = witnessed(rules);
+    this.#prefixes = rules.map(({ paths }) => (paths ?? ['/']).flatMap(lenientReadings).map(fixedStart));
   }
 
-  ask(place: Place, questions: readonly Question[] | undefined): void {
-    const first = this.#rules[place.rows[0] as number];
-    const tunnels = place.scheme === 'https' && first?.action === 'tunnel';
+  ask(place: Place): void {
+    const [first, ...others] = place.rows as [number, ...number[]];
+    if (place.scheme === 'https' && this.#rules[first]?.action === 'tunnel') {
+      this.#reached.add(first);
+      for (const row of others) this.#hide(row, first);
+      return;
+    }
+    for (const row of others) if (this.#rules[row]?.action === 'tunnel') this.#hide(row, first);
+    const asked = { ...place, rows: this.#worthAsking(place.rows) };
+    if (asked.rows.length === 0) return;
+    const questions = this.#questions.of(asked);
     if (!questions) {
-      for (const row of place.rows) this.#reached.add(row);
+      for (const row of asked.rows) this.#reached.add(row);
       return;
     }
-    if (tunnels) {
-      this.#reached.add(place.rows[0] as number);
-      for (const row of place.rows.slice(1)) this.#hide(row, place.rows[0] as number);
-      return;
-    }
-    for (const { matches } of questions) this.#walk(matches, place);
+    for (const { matches } of questions) this.#walk(matches);
     for (const question of questions) this.#findOverlaps(place, question, questions);
+  }
+
+  /** Rows that may be hidden, or deny what one above them allows, and all rows that could have to do with it. */
+  #worthAsking(rows: readonly number[]): number[] {
+    const related = new Set<number>();
+    for (const [i, row] of rows.entries()) {
+      const isSuspect = !this.#reached.has(row);
+      if (!isSuspect && this.#rules[row]?.action !== 'deny') continue;
+      const above = rows.slice(0, i).filter(other => this.#mayShare(other, row));
+      if (!isSuspect && above.every(other => this.#rules[other]?.action !== 'allow')) continue;
+      for (const one of [row, ...above]) related.add(one);
+    }
+    return [...related].sort((a, b) => a - b);
+  }
+
+  /** Whether two rows may have a path and a method in common. */
+  #mayShare(a: number, b: number): boolean {
+    const [one, other] = [this.#rules[a]?.methods, this.#rules[b]?.methods];
+    if (one && other && !one.some(method => other.includes(method))) return false;
+    const starts = this.#prefixes[b] ?? [];
+    return (this.#prefixes[a] ?? []).some(x => starts.some(y => x.startsWith(y) || y.startsWith(x)));
   }
 
   result(): Reach {
@@ -69,13 +107,11 @@ class Survey {
     return { unreached, overlaps };
   }
 
-  #walk(matches: Question['matches'], { rows }: Place): void {
+  #walk(matches: Question['matches']): void {
     let winner: number | undefined;
     for (const { row, maybe } of matches) {
-      const isTunnel = this.#rules[row]?.action === 'tunnel';
-      if (isTunnel) this.#hide(row, rows[0] as number);
-      else if (winner !== undefined) this.#hide(row, winner);
-      else this.#reached.add(row);
+      if (winner !== undefined) this.#hide(row, winner);
+      else if (this.#rules[row]?.action !== 'tunnel') this.#reached.add(row);
       if (!maybe) winner ??= row;
     }
   }
@@ -107,4 +143,46 @@ function isWithin(inner: number, outer: number, questions: readonly Question[]):
   return questions.every(
     ({ matches }) => !matches.some(({ row }) => row === inner) || matches.some(({ row }) => row === outer),
   );
+}
+
+/** Requests of a rule that are tried before anything is compared. */
+const TRIES = 32;
+
+/** Rules that a request is known to reach: one is made up for each, and the table asked. */
+function witnessed(rules: readonly RuleSpec[]): Set<number> {
+  const table = compileTable(rules);
+  const reached = new Set<number>();
+  for (const [row, rule] of rules.entries()) {
+    if (rule.action !== 'tunnel' && samples(rule).some(target => isReached(table, target, row)))
+      reached.add(row);
+  }
+  return reached;
+}
+
+function isReached(table: Table, target: Target, row: number): boolean {
+  const { scheme, host, port } = target;
+  if (scheme === 'https' && admit(table, { scheme, host, port }).verdict === 'tunnel') return false;
+  return decide(table, target).rule === table.rules[row];
+}
+
+function samples({ hosts, schemes, ports, methods = ['GET', 'X'], paths = ['/xyz'] }: RuleSpec): Target[] {
+  const found = hosts.flatMap(host =>
+    schemes.flatMap(scheme =>
+      (ports ?? [DEFAULT_PORT[scheme]]).flatMap(port =>
+        paths.flatMap(glob =>
+          methods.map(method => {
+            const path = glob.replaceAll('**', 'xyz').replaceAll('*', 'xyz');
+            return { scheme, host: exampleHost(host) as CanonicalHost, port, method, path };
+          }),
+        ),
+      ),
+    ),
+  );
+  return found.slice(0, TRIES);
+}
+
+/** What every path under a glob begins with. */
+function fixedStart(glob: string): string {
+  const end = /\*|\/\*\*$/.exec(glob)?.index ?? glob.length;
+  return glob.slice(0, end);
 }
