@@ -4,25 +4,17 @@ import { compileConfig } from '../config/compile.ts';
 import type { Finding } from '../config/lint/finding.ts';
 import { lint } from '../config/lint/index.ts';
 import { loadPolicy } from '../config/load.ts';
-import { ConfigError, formatProblem, type Problem } from '../config/problems.ts';
+import { ConfigError, formatProblem } from '../config/problems.ts';
 import { FAILED, USAGE } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { print, printJson } from './output.ts';
-import { sarif } from './sarif.ts';
+import { type Checked, sarif } from './sarif.ts';
 
 interface CheckOptions {
   config?: string;
   json?: boolean;
   format: 'text' | 'json' | 'sarif';
   strict?: boolean;
-}
-
-/** What a configuration is told. */
-export interface Checked {
-  readonly file: string;
-  readonly errors: readonly Problem[];
-  /** Empty if there is an error. */
-  readonly findings: readonly Finding[];
 }
 
 export function checkVerb(program: Command): void {

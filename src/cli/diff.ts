@@ -24,10 +24,7 @@ export function diffVerb(program: Command): void {
     .option('--json', 'for programs')
     .option('--markdown', 'for a comment on a pull request')
     .option('--no-widening', 'exit 1 if the change allows or injects anything that was not before')
-    .addHelpText(
-      'after',
-      '\nExample:\n  git show main:stubgate.yaml > old.yaml && stubgate diff --no-widening old.yaml stubgate.yaml',
-    )
+    .addHelpText('after', '\nExample:\n  stubgate diff --no-widening old.yaml stubgate.yaml')
     .action(diff);
 }
 

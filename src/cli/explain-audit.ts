@@ -8,7 +8,7 @@ export interface Audited {
   readonly method: string;
   readonly url: string;
   /** What the gate said of it. */
-  readonly then: string;
+  readonly said: string;
   /** What of it the audit does not hold. */
   readonly notes: readonly string[];
 }
@@ -55,7 +55,7 @@ function audited(line: string): Audited {
   return {
     method: isConnect ? 'GET' : method,
     url: `${scheme}://${name}:${port}${!isConnect && typeof path === 'string' && path !== '*' ? path : '/'}`,
-    then: [event.verdict, event.reason, event.rule && `rule ${event.rule}`].filter(Boolean).join(' '),
+    said: [event.verdict, event.reason, event.rule && `rule ${event.rule}`].filter(Boolean).join(' '),
     notes,
   };
 }

@@ -72,7 +72,7 @@ async function run(
   if (json) printJson(audited ? { ...explanation, audited } : explanation);
   else {
     print(describe(explanation).split('\n').map(printable).join('\n'));
-    for (const note of audited ? [`in the audit: ${audited.then}`, ...audited.notes] : [])
+    for (const note of audited ? [`in the audit: ${audited.said}`, ...audited.notes] : [])
       print(printable(note));
   }
   if (explanation.verdict === 'deny') process.exitCode = FAILED;

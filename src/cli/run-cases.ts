@@ -95,7 +95,7 @@ function parts(request: string): [method: string, url: string] {
 function outcomeOf({ verdict, reason, rule, inject, dial }: Foreseen): Expectation {
   return {
     verdict,
-    ...(reason !== null && { reason: reason as string }),
+    ...(reason !== null && { reason }),
     rule,
     inject: inject.map(({ credential, placement }) => ({
       credential,

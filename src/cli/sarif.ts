@@ -2,8 +2,16 @@ import { relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { CODES } from '../config/lint/codes.ts';
 import type { Problem } from '../config/problems.ts';
-import type { Checked } from './check.ts';
+import type { Finding } from '../config/lint/finding.ts';
 import { version } from './version.ts';
+
+/** What a configuration is told. */
+export interface Checked {
+  readonly file: string;
+  readonly errors: readonly Problem[];
+  /** Empty if there is an error. */
+  readonly findings: readonly Finding[];
+}
 
 /** The rule of what makes a configuration invalid. */
 const INVALID = { id: 'SG000', level: 'error', title: 'A configuration that is not valid' } as const;
@@ -12,7 +20,7 @@ const INVALID = { id: 'SG000', level: 'error', title: 'A configuration that is n
 export function sarif({ errors, findings }: Checked, from = process.cwd()): object {
   const codes = Object.entries(CODES).map(([id, { level, title }]) => ({ id, level, title }));
   const rules = [INVALID, ...codes];
-  const indexes = new Map(rules.map(({ id }, index) => [id as string, index]));
+  const indexes = new Map(rules.map(({ id }, index) => [id, index]));
   const results = [
     ...errors.map(problem => ({ ...problem, code: INVALID.id, level: INVALID.level, fix: undefined })),
     ...findings,

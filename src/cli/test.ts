@@ -131,7 +131,7 @@ function asJson(config: string, results: readonly CaseResult[], untouched: reado
     config,
     passed: results.length - failed,
     failed,
-    cases: results.map(({ index: _, ...rest }) => ({ ...rest, ok: rest.mismatches.length === 0 })),
+    cases: results.map(one => ({ ...one, ok: one.mismatches.length === 0 })),
     untouched_rules: untouched,
   };
 }
@@ -149,7 +149,6 @@ function runAgain(named: string | undefined, options: TestOptions): void {
       process.exitCode = fail(thrown);
     }
   };
-  again();
   let timer: NodeJS.Timeout | undefined;
   const folders = new Set([config, ...files].map(file => dirname(file)));
   for (const folder of folders) {
@@ -159,4 +158,5 @@ function runAgain(named: string | undefined, options: TestOptions): void {
       timer = setTimeout(again, SETTLED_MS);
     });
   }
+  again();
 }

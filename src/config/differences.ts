@@ -65,7 +65,7 @@ function describer(...policies: readonly Policy[]): (injection: Injection) => st
     for (const [i, { injections }] of config.rules.entries()) {
       const written = items(mapping(items(root['rules'])[i])['inject']);
       for (const [j, injection] of injections.entries()) {
-        const options = Object.entries(placementOptions(mapping(written[j]))).sort(([a], [b]) =>
+        const options = Object.entries(placementOptions(mapping(written[j]))).toSorted(([a], [b]) =>
           a < b ? -1 : 1,
         );
         const told = options.map(([key, value]) => `, ${key}: ${String(value)}`).join('');

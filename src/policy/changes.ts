@@ -1,7 +1,6 @@
 import type { Injection } from '../types.ts';
 import type { RuleHost } from './host.ts';
-import { lenientReadings } from './path.ts';
-import { pathCells } from './path-cells.ts';
+import { isUnread } from './glob-cover.ts';
 import { exampleRequest, OTHER_METHOD, type Place, places, type Question, Questions } from './places.ts';
 import type { RuleSpec } from './table.ts';
 
@@ -78,8 +77,8 @@ class Comparison {
     const changes = [...this.#found.values()].map(({ change, of, methods, paths }) => ({
       ...change,
       isAnyMethod: of.size === methods.size,
-      methods: [...methods].sort(),
-      paths: paths && [...paths].sort(),
+      methods: [...methods].toSorted(),
+      paths: paths && [...paths].toSorted(),
     }));
     // Hosts that are treated alike are told of together.
     const alike = Map.groupBy(changes, ({ hosts: _hosts, example: _example, ...rest }) =>
@@ -154,10 +153,19 @@ class Comparison {
     }
     const name = ({ row }: Answer): string | null =>
       row === undefined ? null : (this.rules[row]?.name ?? null);
-    const { hosts, scheme, ports } = place;
+    const { rows: _rows, ...where } = place;
+    const rules = { from: name(from), to: name(to), details };
+    const example = exampleRequest(place, question);
+    // Methods and paths are gathered from all its questions.
     const change: Change = {
-      ...{ kind, hosts, scheme, ports, methods: [], isAnyMethod: false, paths: undefined },
-      ...{ from: name(from), to: name(to), details, example: exampleRequest(place, question), isCertain },
+      kind,
+      ...where,
+      ...rules,
+      methods: [],
+      isAnyMethod: false,
+      paths: undefined,
+      example,
+      isCertain,
     };
     this.#found.set(key, {
       change,
@@ -273,26 +281,4 @@ class Comparison {
   #splitMatches(matches: Question['matches']): [Question['matches'], Question['matches']] {
     return [matches.filter(({ row }) => row < this.#olds), matches.filter(({ row }) => row >= this.#olds)];
   }
-}
-
-/** Whether a glob cannot read a path leniently, because one that covers it does not. */
-function isUnread(glob: string, unread: ReadonlySet<string>): boolean {
-  return unread.has(glob) || [...unread].some(outer => isCoveredBy(glob, outer));
-}
-
-const covered = new Map<string, boolean>();
-
-/** Said only of globs that have no other spelling: of those, a lenient reading is covered as well. */
-function isCoveredBy(glob: string, outer: string): boolean {
-  if (lenientReadings(glob).length > 1 || lenientReadings(outer).length > 1) return false;
-  const key = `${glob} ${outer}`;
-  let is = covered.get(key);
-  if (is === undefined) {
-    let left = 10_000;
-    const patterns = [glob, outer].map(text => ({ glob: text, lenient: false }));
-    const cells = pathCells(patterns, steps => (left -= steps) >= 0);
-    is = cells?.every(({ under }) => !under.has(0) || under.has(1)) ?? false;
-    covered.set(key, is);
-  }
-  return is;
 }

@@ -133,7 +133,7 @@ class Machine {
   symbolsAt(states: readonly number[]): string[] {
     const named = this.#named(states);
     named.delete(ESCAPE);
-    const other = [...OTHERS].find(char => !named.has(char));
+    const other = OTHERS.split('').find(char => !named.has(char));
     named.add(SLASH);
     const characters = other === undefined ? [...named] : [other, ...named];
     return this.#tellsEscapes
@@ -144,7 +144,7 @@ class Machine {
   #escapesAt(states: readonly number[]): string[] {
     const digits = (of: Iterable<number>): string[] => {
       const named = this.#named(of);
-      const other = [...HEX].find(digit => !named.has(digit));
+      const other = HEX.split('').find(digit => !named.has(digit));
       return [...(other === undefined ? [] : [other]), ...[...named].filter(char => HEX.includes(char))];
     };
     const begun = this.#stepCharacter(new Set(states), ESCAPE, true);
@@ -223,7 +223,7 @@ class Machine {
   /** One segment; a whole one of `*` is not empty. */
   #text(segment: string, next: number, lenient: boolean): number {
     let at = next;
-    for (const char of [...segment].toReversed()) {
+    for (const char of segment.split('').toReversed()) {
       const before = char === '*' ? this.#copy(at) : this.#add(this.#begun());
       if (char === '*') this.#loop(before, before, lenient);
       else if (lenient) this.#spelled(before, char, at);
@@ -278,5 +278,5 @@ class Machine {
 }
 
 function sorted(numbers: Iterable<number>): number[] {
-  return [...new Set(numbers)].sort((a, b) => a - b);
+  return [...new Set(numbers)].toSorted((a, b) => a - b);
 }

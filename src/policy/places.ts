@@ -55,7 +55,7 @@ function hostClasses(rules: readonly RuleSpec[]): { hosts: RuleHost[]; rows: rea
   }
   const classes = groupBy([...naming.keys()], host => {
     const rows = hostsAround(host).flatMap(around => naming.get(around) ?? []);
-    return [...new Set(rows)].sort((a, b) => a - b);
+    return [...new Set(rows)].toSorted((a, b) => a - b);
   });
   return classes.map(({ items, rows }) => ({ hosts: items, rows }));
 }
@@ -171,7 +171,7 @@ function matchesIn(
   for (const pattern of under) {
     for (const row of rowsOf[pattern] ?? []) (patterns[pattern]?.lenient ? maybe : sure).add(row);
   }
-  const rows = [...new Set([...sure, ...maybe])].sort((a, b) => a - b);
+  const rows = [...new Set([...sure, ...maybe])].toSorted((a, b) => a - b);
   return rows.map(row => ({ row, maybe: !sure.has(row) }));
 }
 

@@ -84,7 +84,7 @@ class Survey {
       if (!isSuspect && above.every(other => this.#rules[other]?.action !== 'allow')) continue;
       for (const one of [row, ...above]) related.add(one);
     }
-    return [...related].sort((a, b) => a - b);
+    return [...related].toSorted((a, b) => a - b);
   }
 
   /** Whether two rows may have a path and a method in common. */
@@ -100,7 +100,7 @@ class Survey {
       .filter(rule => !this.#reached.has(rule))
       .map(rule => ({
         rule,
-        hiddenBy: [...(this.#hiddenBy.get(rule) ?? [])].sort((a, b) => a - b),
+        hiddenBy: [...(this.#hiddenBy.get(rule) ?? [])].toSorted((a, b) => a - b),
         isTunnel: this.#rules[rule]?.action === 'tunnel',
       }));
     const overlaps = [...this.#overlaps.values()].filter(({ denies }) => this.#reached.has(denies));

@@ -178,7 +178,7 @@ describe('check tells of', () => {
 
   it('every code that there is', () => {
     const codes = planted.flatMap(([, , ...findings]) => findings.map(finding => finding.slice(0, 5)));
-    expect([...new Set(codes)].sort()).toEqual(Object.keys(CODES).sort());
+    expect([...new Set(codes)].toSorted()).toEqual(Object.keys(CODES).toSorted());
   });
 });
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Change, compareTables } from '../../src/policy/changes.ts';
 import { compileGlob } from '../../src/policy/glob.ts';
@@ -26,7 +26,7 @@ function rules(...written: Written[]): RuleSpec[] {
 const told = (old: RuleSpec[], next: RuleSpec[]) =>
   compareTables(old, next).map(
     ({ kind, hosts, methods, paths, from, to, details }) =>
-      `${kind} ${methods} ${hosts} ${paths?.join() ?? 'any'} ${from}→${to}${details.map(d => `: ${d}`).join('')}`,
+      `${kind} ${methods.join()} ${hosts.join()} ${paths?.join() ?? 'any'} ${from}→${to}${details.map(d => `: ${d}`).join('')}`,
   );
 
 describe('a change', () => {

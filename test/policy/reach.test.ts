@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalRuleHost, type RuleHost } from '../../src/policy/host.ts';
 import { reach } from '../../src/policy/reach.ts';
@@ -57,7 +57,7 @@ describe('a rule is not reached', () => {
     ['but by an address', [{ hosts: ['*'] }, { hosts: ['192.0.2.1'] }], []],
   ])('%s', (_, written, expected) => {
     const { unreached } = reach(rules(...written));
-    expect(unreached.map(({ rule, hiddenBy }) => `${rule} by ${hiddenBy}`)).toEqual(expected);
+    expect(unreached.map(({ rule, hiddenBy }) => `${rule} by ${hiddenBy.join()}`)).toEqual(expected);
   });
 
   it('unless there are too many to compare', () => {

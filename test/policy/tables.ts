@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import type { RuleHost } from '../../src/policy/host.ts';
 import { canonicalPath } from '../../src/policy/path.ts';
 import { admit, decide, type RuleSpec, type Table } from '../../src/policy/table.ts';
@@ -115,13 +115,13 @@ export const request: fc.Arbitrary<Target> = fc
     pieces: fc.array(fc.constantFrom(...PIECES), { maxLength: 6 }),
     star: fc.nat(20),
   })
-  .map(({ pieces, star, ...rest }) => {
+  .map(({ pieces, star, ...rest }): Target => {
     const path = `/${pieces.join('')}`;
     return {
       ...rest,
       host: rest.host as CanonicalHost,
       path: star === 0 && rest.method === 'OPTIONS' ? '*' : (canonicalPath(path)?.path ?? '/a'),
-    } as Target;
+    };
   });
 
 /** What becomes of a request: the gate is asked at CONNECT first. */

@@ -24,7 +24,7 @@ export function findCaseFiles(config: string): string[] {
     return owner !== config && existsSync(owner);
   };
   const names = readdirSync(folder).filter(name => name.endsWith(CASES_ENDING) && !isForeign(name));
-  return names.sort().map(name => join(folder, name));
+  return names.toSorted().map(name => join(folder, name));
 }
 
 /** The configuration that a file of cases is named after; undefined if there is none. */

@@ -37,7 +37,7 @@ export function lint(policy: Policy): Finding[] {
       fix: 'write `# stubgate-ignore: SG001 why`, on the line of the finding or above it, or take it out',
     });
   }
-  return left.sort((a, b) => a.line - b.line || a.col - b.col || a.code.localeCompare(b.code));
+  return left.toSorted((a, b) => a.line - b.line || a.col - b.col || a.code.localeCompare(b.code));
 }
 
 function silences({ holdsAt, codes }: Ignore, { line, code }: Finding): boolean {
