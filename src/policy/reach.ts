@@ -51,8 +51,8 @@ class Survey {
   constructor(rules: readonly RuleSpec[], questions: Questions) {
     this.#rules = rules;
     this.#questions = questions;
-    this.#reached = witnessed(rules);
     this.#prefixes = rules.map(({ paths }) => (paths ?? ['/']).flatMap(lenientReadings).map(fixedStart));
+    this.#reached = witnessed(rules, this.#prefixes);
   }
 
   ask(place: Place): void {
@@ -149,23 +149,49 @@ function isWithin(inner: number, outer: number, questions: readonly Question[]):
 const TRIES = 32;
 
 /** Rules that a request is known to reach: one is made up for each, and the table asked. */
-function witnessed(rules: readonly RuleSpec[]): Set<number> {
+function witnessed(rules: readonly RuleSpec[], starts: readonly (readonly string[])[]): Set<number> {
   const table = compileTable(rules);
+  const byStart = new Map<string, number[]>();
+  for (const [row, of] of starts.entries()) {
+    for (const start of new Set(of)) {
+      const rows = byStart.get(start);
+      if (rows) rows.push(row);
+      else byStart.set(start, [row]);
+    }
+  }
   const reached = new Set<number>();
   for (const [row, rule] of rules.entries()) {
-    if (rule.action !== 'tunnel' && samples(rule).some(target => isReached(table, target, row)))
-      reached.add(row);
+    if (rule.action === 'tunnel') continue;
+    if (samples(rule).some(target => isReached(table, byStart, target, row))) reached.add(row);
   }
   return reached;
 }
 
-function isReached(table: Table, target: Target, row: number): boolean {
-  const { scheme, host, port } = target;
+function isReached(
+  table: Table,
+  byStart: ReadonlyMap<string, readonly number[]>,
+  target: Target & { path: string },
+  row: number,
+): boolean {
+  const { scheme, host, port, path } = target;
   if (scheme === 'https' && admit(table, { scheme, host, port }).verdict === 'tunnel') return false;
-  return decide(table, target).rule === table.rules[row];
+  if (lenientReadings(path).length > 1) return decide(table, target).rule === table.rules[row];
+  // Where a host has thousands of rows, few of them have to do with the path.
+  for (let end = 0; end <= path.length; end++) {
+    for (const other of byStart.get(path.slice(0, end)) ?? []) {
+      if (other < row && table.rules[other]?.matches(target)) return false;
+    }
+  }
+  return table.rules[row]?.matches(target) ?? false;
 }
 
-function samples({ hosts, schemes, ports, methods = ['GET', 'X'], paths = ['/xyz'] }: RuleSpec): Target[] {
+function samples({
+  hosts,
+  schemes,
+  ports,
+  methods = ['GET', 'X'],
+  paths = ['/xyz'],
+}: RuleSpec): (Target & { path: string })[] {
   const found = hosts.flatMap(host =>
     schemes.flatMap(scheme =>
       (ports ?? [DEFAULT_PORT[scheme]]).flatMap(port =>

@@ -1,5 +1,4 @@
 import { reach } from '../../policy/reach.ts';
-import type { RuleSpec } from '../../policy/table.ts';
 import type { Config } from '../types.ts';
 import type { Check } from './finding.ts';
 
@@ -8,7 +7,8 @@ export const checkOrder: Check = ({ config }, find) => {
   const { rules } = config;
   const name = (rule: number): string => rules[rule]?.name ?? '';
   const { unreached, overlaps } = reach(rules);
-  const suspects = unreached.filter(({ rule }) => isUnreachedEverywhere(config, rule));
+  const byProfile = unreached.length === 0 ? new Map<string, Set<string>>() : unreachedByProfile(config);
+  const suspects = unreached.filter(({ rule }) => isUnreachedEverywhere(config, byProfile, name(rule)));
   for (const { rule, hiddenBy, isTunnel } of suspects) {
     const above = list(hiddenBy.map(name));
     if (isTunnel) {
@@ -31,15 +31,24 @@ export const checkOrder: Check = ({ config }, find) => {
   }
 };
 
-/** A rule that another one hides is reached in a profile without that one. */
-function isUnreachedEverywhere({ rules, profiles }: Config, rule: number): boolean {
-  const spec = rules[rule] as RuleSpec;
-  return [...profiles.values()].every(({ rules: names }) => {
+/** Rules that are not reached in some profile that names them; each profile is looked at once. */
+function unreachedByProfile({ rules, profiles }: Config): ReadonlyMap<string, ReadonlySet<string>> {
+  const entries = [...profiles].map(([profile, { rules: names }]) => {
     const chosen = new Set(names);
-    if (!chosen.has(spec.name) || chosen.size === rules.length) return true;
     const table = rules.filter(({ name }) => chosen.has(name));
-    return reach(table).unreached.some(other => table[other.rule] === spec);
+    return [profile, new Set(reach(table).unreached.map(({ rule }) => table[rule]?.name ?? ''))] as const;
   });
+  return new Map(entries);
+}
+
+/** A rule that another one hides is reached in a profile without that one. */
+function isUnreachedEverywhere(
+  { profiles }: Config,
+  unreached: ReadonlyMap<string, ReadonlySet<string>>,
+  rule: string,
+): boolean {
+  const naming = [...profiles].filter(([, { rules }]) => rules.includes(rule));
+  return naming.every(([profile]) => unreached.get(profile)?.has(rule));
 }
 
 function sharesProfile({ rules, profiles }: Config, ...both: readonly number[]): boolean {
