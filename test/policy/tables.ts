@@ -84,18 +84,34 @@ const named = (rules: readonly Omit<RuleSpec, 'name'>[], prefix: string): RuleSp
 export const tableSpecs = fc.array(rule, { minLength: 1, maxLength: 6 }).map(rules => named(rules, 'r'));
 
 /** Two tables, of which the second is an edit of the first, or another one. */
-export const twoTables: fc.Arbitrary<[RuleSpec[], RuleSpec[]]> = fc
-  .tuple(
-    fc.array(rule, { maxLength: 5 }),
-    fc.array(rule, { maxLength: 2 }),
-    fc.array(fc.nat(6), { maxLength: 3 }),
-    fc.nat(6),
-  )
-  .map(([old, added, dropped, at]) => {
-    const next = old.filter((_, i) => !dropped.includes(i));
-    next.splice(at, 0, ...added);
-    return [named(old, 'o'), named(next, 'n')];
-  });
+const edited = (one: fc.Arbitrary<Omit<RuleSpec, 'name'>>): fc.Arbitrary<[RuleSpec[], RuleSpec[]]> =>
+  fc
+    .tuple(
+      fc.array(one, { maxLength: 5 }),
+      fc.array(one, { maxLength: 2 }),
+      fc.array(fc.nat(6), { maxLength: 3 }),
+      fc.nat(6),
+    )
+    .map(([old, added, dropped, at]) => {
+      const next = old.filter((_, i) => !dropped.includes(i));
+      next.splice(at, 0, ...added);
+      return [named(old, 'o'), named(next, 'n')];
+    });
+
+export const twoTables = edited(rule);
+
+/** The same of one host, where paths alone decide. */
+export const twoTablesOfPaths = edited(
+  fc.record({ action: fc.constantFrom('allow', 'deny'), paths: some(GLOBS, 2) }).map(({ action, paths }) => ({
+    action,
+    paths,
+    hosts: ['a.example' as CanonicalHost],
+    schemes: ['https'],
+    injections: [],
+    insecure: false,
+    allowRange: false,
+  })),
+);
 
 /** A request that reaches the policy: its path is canonical. */
 export const request: fc.Arbitrary<Target> = fc
@@ -135,3 +151,17 @@ export function outcome(
   const decision = decide(table, target);
   return { effect: decision.verdict, rule: decision.rule?.name ?? null };
 }
+
+/** A path in one of the spellings that the globs above are about. */
+export const requestOfPath: fc.Arbitrary<Target> = fc
+  .array(fc.constantFrom('/a', '/%61', '/%2561', '/b', '/c', ';v', '/', '%2Fb', '/a%2Fb'), {
+    minLength: 1,
+    maxLength: 4,
+  })
+  .map(pieces => ({
+    scheme: 'https',
+    host: 'a.example' as CanonicalHost,
+    port: 443,
+    method: 'GET',
+    path: canonicalPath(pieces.join(''))?.path ?? '/%61',
+  }));
