@@ -12,7 +12,7 @@ import { admit, decide } from '../policy/table.ts';
 import type { Injection, RequestHead, Rule, Session, Target, VaultError } from '../types.ts';
 import { parseRequestHead } from '../wire/head.ts';
 import { WIRE_LIMITS } from '../wire/limits.ts';
-import { authorityOf } from './target.ts';
+import { authorityOf, requestTarget } from './target.ts';
 
 /** A request that nobody sends. */
 export interface Imagined {
@@ -77,7 +77,7 @@ export class Foresight {
       const head = this.#head(request, session);
       rule = this.#decided(profile, request, head, session);
       if (rule.action === 'tunnel') return this.#passed('tunnel', rule, [], request);
-      const inject = head ? this.#swapped(rule, request, head, session) : rule.injections;
+      const inject = head ? this.#swapped(rule, head, session) : rule.injections;
       for (const { credential } of inject) this.#requireLabels(credential, session);
       return this.#passed('allow', rule, inject, request);
     } catch (thrown) {
@@ -109,12 +109,13 @@ export class Foresight {
     const stubs = head ? this.#key.count(head.text) : 0;
     const admission = scheme === 'https' ? admit(table, { scheme, host, port }) : undefined;
     if (admission?.verdict === 'tunnel') return admission.rule;
-    const decision = ambiguous ? undefined : decide(table, target);
+    const asked = ambiguous ? 'ambiguous_path' : head ? askedIn(head, session, target) : target;
+    const decision = typeof asked === 'string' ? undefined : decide(table, asked);
     if (decision?.verdict === 'allow') return decision.rule;
     if (head && stubs > 0 && !this.#belong(table.rowsFor(host), target, head, session, stubs)) {
       throw new Denied('stub_misplaced', decision?.rule);
     }
-    throw new Denied(decision?.reason ?? 'ambiguous_path', decision?.rule);
+    throw new Denied(decision?.reason ?? (asked as Reason), decision?.rule);
   }
 
   /** Whether the stubs of a denied request stand where some rule for its origin wants them. */
@@ -136,7 +137,7 @@ export class Foresight {
   }
 
   /** What is injected in the head, and what may be in the body, which nobody has imagined. */
-  #swapped(rule: Rule, _request: Imagined, head: RequestHead, session: Session): readonly Injection[] {
+  #swapped(rule: Rule, head: RequestHead, session: Session): readonly Injection[] {
     const { steps, swapped } = plan(Outbound.from(head, head.target, rule), rule, session, this.#key);
     if (this.#key.count(head.text) !== swapped) throw new Refusal('stub_misplaced');
     const inBody = rule.injections.filter(({ placement }) => placement.body !== undefined);
@@ -178,6 +179,16 @@ export class Foresight {
       tokenHash: '',
       stubs: new Map(credentials.map(credential => [credential, this.#stubs.get(credential) ?? ''])),
     };
+  }
+}
+
+/** What a head asks for at an origin, or why it may not. */
+function askedIn(head: RequestHead, session: Session, { scheme, host, port }: Target): Target | Reason {
+  try {
+    return requestTarget(head, { session, scheme, host, port }, head.target);
+  } catch (thrown) {
+    if (thrown instanceof Refusal) return thrown.code;
+    throw thrown;
   }
 }
 

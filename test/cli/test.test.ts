@@ -25,6 +25,7 @@ describe('a case passes', () => {
     'request: GET https://elsewhere.test/\nheaders: { authorization: "Bearer {stub:gh}" }\nexpect: { verdict: deny, reason: stub_misplaced, rule: null }',
     'request: GET https://api.example.test/v2/x\nheaders: { authorization: "Bearer {stub:gh}" }\nexpect: { verdict: deny, reason: no_rule, rule: null }',
     'request: GET https://api.example.test/v1/x\nheaders: { te: chunked, transfer-encoding: xchunked }\nexpect: { verdict: deny, reason: malformed_request }',
+    'request: GET https://api.example.test/v1/x\nheaders: { host: other.example.test }\nexpect: { verdict: deny, reason: host_mismatch, rule: null }',
     'request: POST https://api.example.test/v1/x\nexpect: { verdict: deny, reason: no_rule, rule: null, inject: [] }',
     'request: GET https://api.example.test/%61dmin/x\nexpect: { verdict: deny, reason: rule_denies, rule: no-admin }',
     'request: GET https://api.example.test/v1/../x\nexpect: { verdict: deny, reason: ambiguous_path, rule: null }',
