@@ -67,7 +67,8 @@ function asText({ file, errors, findings }: Checked): string {
         `${at}:${line}:${col}: ${level} ${code}: ${message}; ${fix}`,
     ),
   ];
-  return lines.length === 0 ? `${file}: valid` : lines.map(printable).join('\n');
+  const isClean = errors.length === 0 && findings.every(({ level }) => level === 'note');
+  return [...lines, ...(isClean ? [`${file}: valid`] : [])].map(printable).join('\n');
 }
 
 /** `warnings`: what counts without `--strict`. */

@@ -29,6 +29,11 @@ it.each<[string, string, string[], number]>([
   }
 });
 
+it('tells that a configuration is valid, also below notes', async () => {
+  const { stdout } = await check(CLEAR);
+  expect(stdout).toMatch(/: note SG018: .*\n\/.*\/stubgate\.yaml: valid\n$/);
+});
+
 it('tells programs', async () => {
   const { stdout } = await check(CLEAR, '--json');
   expect(JSON.parse(stdout)).toMatchObject({
