@@ -2,12 +2,14 @@ import { Command, CommanderError } from 'commander';
 import { auditVerb } from './audit.ts';
 import { caVerb } from './ca.ts';
 import { checkVerb } from './check.ts';
+import { diffVerb } from './diff.ts';
 import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
 import { initVerb } from './init.ts';
 import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
+import { testVerb } from './test.ts';
 import { version } from './version.ts';
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
@@ -29,7 +31,18 @@ function commandLine(): Command {
       'after',
       '\nExample:\n  stubgate init --with github && stubgate run -- curl https://api.github.com/user',
     );
-  for (const verb of [startVerb, runVerb, sessionVerb, checkVerb, explainVerb, initVerb, caVerb, auditVerb])
+  for (const verb of [
+    startVerb,
+    runVerb,
+    sessionVerb,
+    checkVerb,
+    explainVerb,
+    testVerb,
+    diffVerb,
+    initVerb,
+    caVerb,
+    auditVerb,
+  ])
     verb(program);
   throwInsteadOfExit(program);
   return program;
