@@ -2,7 +2,7 @@ import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Table, RuleSpec } from '../policy/table.ts';
 import type { RedisOptions } from '../state/redis/options.ts';
-import type { CanonicalHost, SecretRef, Vault } from '../types.ts';
+import type { CanonicalHost, Placement, SecretRef, Vault } from '../types.ts';
 import type { Problem } from './problems.ts';
 
 /** A loaded configuration: checked, with defaults filled in, all paths absolute. Times in ms, sizes in bytes. */
@@ -172,6 +172,8 @@ export interface Profile extends ProfileEntry {
   readonly table: Table;
   /** Names of all credentials that the rules may inject. */
   readonly credentials: readonly string[];
+  /** Where its rules may write each of them. */
+  readonly placements: ReadonlyMap<string, readonly Placement[]>;
   /** Those of them that have a secret in a vault. */
   readonly vaulted: readonly string[];
 }
