@@ -99,7 +99,8 @@ export class SecretCache {
       // It may have been asked for before the value was replaced.
       const read = await entry.inFlight;
       if (!read.equals(rejected)) return read;
-      if (entry.inFlight) return entry.inFlight;
+      const since: Promise<Secret> | undefined = this.#entries.get(name)?.inFlight;
+      if (since) return since;
     }
     if (!entry.mayRefetch(status, now)) return now < entry.freshUntil ? entry.current : this.get(name);
     return this.#fetch(name, entry, status === 401 ? rejected.version : undefined);
