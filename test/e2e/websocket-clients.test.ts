@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { canary } from '../support/canary.ts';
 import { needs, runOk } from '../support/clients.ts';
@@ -66,6 +67,43 @@ async def main():
 asyncio.run(main())
 `;
 
+/** The npm package, which most programs in Node use. */
+const WS = `
+import http from 'node:http';
+import tls from 'node:tls';
+import WebSocket from 'ws';
+const proxy = new URL(process.env.HTTPS_PROXY);
+const credential = Buffer.from(proxy.username + ':' + proxy.password).toString('base64');
+const asked = http.request({
+  host: proxy.hostname, port: proxy.port, method: 'CONNECT', path: '${HOST}:443',
+  headers: { host: '${HOST}:443', 'proxy-authorization': 'Basic ' + credential },
+}).end();
+asked.on('connect', (answer, socket) => {
+  const client = new WebSocket('wss://${HOST}/chat', ['v1', 'chat'], {
+    createConnection: () => tls.connect({ socket, servername: '${HOST}' }),
+    headers: { authorization: 'Bearer ' + process.env.API_KEY },
+  });
+  client.on('open', () => {
+    console.log('opened', client.protocol, JSON.stringify(client.extensions));
+    client.send('authorization');
+  });
+  const say = [
+    () => client.send(Buffer.from('${TYPED}', 'hex')),
+    () => client.ping('are you there', true, () => {
+      client.send('h\u00e9l', { fin: false });
+      client.send('lo \u{1F600}');
+    }),
+    () => client.send('bye'),
+  ];
+  client.on('message', (data, isBinary) => {
+    console.log('got', data.toString(isBinary ? 'hex' : 'utf8'));
+    say.shift()?.();
+  });
+  client.on('close', (code, reason) => console.log('closed', code, String(reason), true));
+  client.on('error', error => console.log('failed', error.message));
+});
+`;
+
 interface Scene extends Sandbox {
   readonly upstream: EchoSocket;
   readonly secret: string;
@@ -114,6 +152,13 @@ test('Node’s own client talks through the gate', async () => {
   await expectTalked(box, ran.output);
   const pong = box.upstream.messages.find(({ opcode }) => opcode === PONG);
   expect(pong?.data.toString()).toBe('are you there');
+});
+
+test('the package ws talks through the gate', async () => {
+  const box = await scene();
+  const cwd = join(import.meta.dirname, '../..');
+  const ran = await runOk(process.execPath, ['--input-type=module', '-e', WS], { env: box.env, cwd });
+  await expectTalked(box, ran.output);
 });
 
 needs('python3-websockets')('Python’s websockets talks through the gate', async () => {

@@ -1,3 +1,5 @@
+import { createAppAuth } from '@octokit/auth-app';
+import { request } from '@octokit/request';
 import { describe, expect, it } from 'vitest';
 import { closing } from '../e2e/scene.ts';
 import { leaks } from '../support/canary.ts';
@@ -37,6 +39,29 @@ describe('github-app', () => {
       host: github.address,
     });
     expect(body.toString()).toBe('{"permissions":{"contents":"read","issues":"write"}}');
+  });
+
+  it('asks what GitHub’s own library asks', async () => {
+    const { github, desk } = await scene();
+    await desk.get();
+    const auth = createAppAuth({
+      appId: APP_ID,
+      privateKey: pem,
+      installationId: INSTALLATION,
+      request: request.defaults({ baseUrl: `http://${github.address}` }),
+    });
+    const { token, permissions } = await auth({
+      type: 'installation',
+      permissions: { contents: 'read', issues: 'write' },
+    });
+    expect(github.issued.map(one => one.token).at(-1)).toBe(token);
+    const [ours, theirs] = github.requests;
+    expect([theirs?.method, theirs?.url, JSON.parse(String(theirs?.body))]).toEqual([
+      ours?.method,
+      ours?.url,
+      JSON.parse(String(ours?.body)),
+    ]);
+    expect(permissions).toEqual({ contents: 'read', issues: 'write' });
   });
 
   it('takes a client ID for the issuer, and an api below a path', async () => {

@@ -86,7 +86,7 @@ export async function startGithub(options: HttpOptions, publicKey: KeyObject): P
   });
   /** docs.github.com/rest/apps/installations#revoke-an-installation-access-token */
   function revoke({ url, headers }: Received, response: http.ServerResponse): void {
-    const token = (headers.authorization ?? '').replace(/^Bearer /, '');
+    const token = (headers.authorization ?? '').replace(/^bearer /i, '');
     const isValid = issued.some(one => one.token === token) && !revoked.includes(token);
     if (url !== '/installation/token') return reply(response, 404, { message: 'no such route' });
     if (!isValid) return reply(response, 401, { message: 'Bad credentials' });
@@ -107,11 +107,11 @@ export async function startGithub(options: HttpOptions, publicKey: KeyObject): P
 function requestFault({ method, url, headers }: Received, publicKey: KeyObject): string | undefined {
   if (method !== 'POST' || url !== `/app/installations/${INSTALLATION}/access_tokens`) return 'no such route';
   try {
-    const { claims } = verified((headers.authorization ?? '').replace(/^Bearer /, ''), publicKey);
+    const { claims } = verified((headers.authorization ?? '').replace(/^bearer /i, ''), publicKey);
     const now = Date.now() / 1000;
-    const { iat, exp, iss } = claims as { iat: number; exp: number; iss: string };
-    if (iss !== String(APP_ID)) return 'another issuer';
-    if (iat > now - 55 || iat < now - 70) return 'iat is not about 60 s ago';
+    const { iat, exp, iss } = claims as { iat: number; exp: number; iss: string | number };
+    if (String(iss) !== String(APP_ID)) return 'another issuer';
+    if (iat > now - 25 || iat < now - 70) return 'iat is not half a minute to a minute ago';
     if (exp <= now || exp > now + 600) return 'exp is not within 10 minutes';
     return undefined;
   } catch (error) {
