@@ -45,7 +45,7 @@ describe('requests', () => {
       '0\r\n\r\n',
     ],
     ['two equal Content-Lengths', ['Content-Length: 2', 'Content-Length: 2'], 'ab'],
-    ['two different Content-Lengths', ['Content-Length: 2', 'Content-Length: 3'], 'abc'],
+    ['two different Content-Lengths', ['Content-Length: 2', 'Content-Length: 3'], 'ab.'],
     ['a list of lengths', ['Content-Length: 2, 2'], 'ab'],
     ['a signed length', ['Content-Length: +2'], 'ab'],
     ['a negative length', ['Content-Length: -2']],
@@ -149,7 +149,7 @@ describe('requests', () => {
     ['a size of 17 digits', '10000000000000002\r\nab\r\n0\r\n\r\n'],
     ['LF behind the size', '2\nab\r\n0\r\n\r\n'],
     ['CR behind the size', '2\rab\r\n0\r\n\r\n'],
-    ['data longer than its size', '2\r\nabc\r\n0\r\n\r\n'],
+    ['data longer than its size', '2\r\nab.\r\n0\r\n\r\n'],
     ['data shorter than its size', '3\r\nab\r\n0\r\n\r\n'],
     ['LF behind the data', '2\r\nab\n0\r\n\r\n'],
     ['a trailer', '2\r\nab\r\n0\r\nX-A: b\r\n\r\n'],
@@ -422,9 +422,9 @@ describe('requests', () => {
   test('a body that the upstream answers before it is complete is not read as a request', async () => {
     const start = before(scene);
     const peer = await openTls(scene.session.proxy, scene.gate.ca, 'other.test');
-    await peer.send(message(['POST /x HTTP/1.1', 'Host: other.test', 'Content-Length: 1000'], 'abc'));
+    await peer.send(message(['POST /x HTTP/1.1', 'Host: other.test', 'Content-Length: 1000'], 'ab.'));
     const upstream = await raw.next();
-    await upstream.until('abc');
+    await upstream.until('ab.');
     await upstream.send(LAST);
     const reply = await readReply(peer);
     expect([reply.status, header(reply, 'connection')]).toEqual([200, 'close']);
@@ -457,10 +457,10 @@ describe('clients that leave', () => {
   const leave: readonly (readonly [what: string, send: string, lines: number])[] = [
     ['in the request line', 'GET /x', 0],
     ['in the head', 'GET /x HTTP/1.1\r\nHost: ot', 0],
-    ['in the body', message(['POST /x HTTP/1.1', 'Host: other.test', 'Content-Length: 10'], 'abc'), 1],
+    ['in the body', message(['POST /x HTTP/1.1', 'Host: other.test', 'Content-Length: 10'], 'ab.'), 1],
     [
       'in a chunk',
-      message(['POST /x HTTP/1.1', 'Host: other.test', 'Transfer-Encoding: chunked'], 'a\r\nabc'),
+      message(['POST /x HTTP/1.1', 'Host: other.test', 'Transfer-Encoding: chunked'], 'a\r\nab.'),
       1,
     ],
     ['before the answer', message(['GET /x HTTP/1.1', 'Host: other.test']), 1],
@@ -490,8 +490,8 @@ describe('clients that leave', () => {
     await first.send(get);
     const upstream = await raw.next();
     await upstream.head();
-    await upstream.send('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc');
-    await first.until('abc');
+    await upstream.send('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nab.');
+    await first.until('ab.');
     first.cut();
     await upstream.end();
     await upstream.send(`${'x'.repeat(97)}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`);
@@ -605,14 +605,14 @@ describe('an upstream that lies', () => {
     [
       'less than its length, then the end',
       async peer => {
-        await peer.send('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc');
+        await peer.send('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab.');
         peer.finish();
       },
     ],
     [
       'less than its length, then a cut',
       async peer => {
-        await peer.send('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc');
+        await peer.send('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab.');
         peer.cut();
       },
     ],
@@ -626,35 +626,35 @@ describe('an upstream that lies', () => {
     [
       'chunks without an end',
       async peer => {
-        await peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
+        await peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab.\r\n');
         peer.finish();
       },
     ],
     [
       'half a chunk',
       async peer => {
-        await peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc');
+        await peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab.');
         peer.finish();
       },
     ],
     [
       'trailers without an end',
       async peer => {
-        await peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-A: b');
+        await peer.send('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab.\r\n0\r\nX-A: b');
         peer.finish();
       },
     ],
     [
       'a chunk size that is none',
-      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nabc\r\nzz\r\n'],
+      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nab.\r\nzz\r\n'],
     ],
     [
       'a chunk size that overflows',
-      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nabc\r\nfffffffff\r\n'],
+      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nab.\r\nfffffffff\r\n'],
     ],
     [
       'a chunk extension',
-      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3;a=b\r\nabc\r\n0\r\n\r\n'],
+      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3;a=b\r\nab.\r\n0\r\n\r\n'],
     ],
     [
       'a chunk that is longer than its size',
@@ -662,17 +662,17 @@ describe('an upstream that lies', () => {
     ],
     [
       'a length as a trailer',
-      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n'],
+      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nab.\r\n0\r\nContent-Length: 3\r\n\r\n'],
     ],
     [
       'a cookie as a trailer',
-      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nabc\r\n0\r\nSet-Cookie: a=b\r\n\r\n'],
+      ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', '3\r\nab.\r\n0\r\nSet-Cookie: a=b\r\n\r\n'],
     ],
     [
       'a trailer split by LF',
       [
         'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
-        '3\r\nabc\r\n0\r\nX-A: b\nSet-Cookie: c\r\n\r\n',
+        '3\r\nab.\r\n0\r\nX-A: b\nSet-Cookie: c\r\n\r\n',
       ],
     ],
   ];
@@ -864,13 +864,13 @@ describe('time', () => {
     ],
     [
       'a body that never ends',
-      request('/x', ['Content-Length: 10'], 'POST', 'abc'),
+      request('/x', ['Content-Length: 10'], 'POST', 'ab.'),
       { status: 408, reason: 'request_timeout' },
       OK,
     ],
     [
       'a chunk that never ends',
-      request('/x', ['Transfer-Encoding: chunked'], 'POST', 'a\r\nabc'),
+      request('/x', ['Transfer-Encoding: chunked'], 'POST', 'a\r\nab.'),
       { status: 408, reason: 'request_timeout' },
       OK,
     ],
@@ -885,7 +885,7 @@ describe('time', () => {
       'a response body that never ends',
       request('/x'),
       { status: 200, cut: true },
-      'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc',
+      'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab.',
     ],
   ];
   test.concurrent.each(slow)('%s', async (name, send, expected, given) => {
