@@ -4,7 +4,8 @@ import type { Command } from 'commander';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/types.ts';
 import { caBundle } from '../intercept/bundle.ts';
-import { type Authority, openAuthority } from '../intercept/ca.ts';
+import { type Authority, openAuthority, rotateAuthority } from '../intercept/ca.ts';
+import { UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { print } from './output.ts';
 
@@ -29,6 +30,29 @@ export function caVerb(program: Command): void {
     .option('--bundle', "with the system's and the configured ones")
     .addHelpText('after', '\nExample:\n  stubgate ca export --bundle > all.pem')
     .action(({ config, bundle }: CaOptions) => exportPem(loadConfig(requireConfig(config)), bundle ?? false));
+  ca.command('rotate')
+    .description('put a new CA in the place of the old one, for the next start')
+    .addOption(configOption())
+    .addHelpText('after', ROTATE)
+    .action(({ config }: CaOptions) => rotate(loadConfig(requireConfig(config))));
+}
+
+const ROTATE = `
+Sandboxes that were started before trust the old CA, and their stubs are derived from its key: end their sessions first.
+The old key is removed; the old certificate stays, so that it can be taken out of whatever trusts it.
+
+Example:
+  stubgate ca rotate && systemctl restart stubgate && stubgate ca export > stubgate-ca.pem`;
+
+function rotate({ ca }: Config): void {
+  if (ca.cert !== undefined)
+    throw new UsageError('the CA is your own ("ca.cert"): replace the files that ca.cert and ca.key name');
+  const file = join(ca.dir, 'ca.pem');
+  if (!existsSync(file)) throw new Error(`there is no CA at ${file} yet; make it with "stubgate ca init"`);
+  const { authority, old } = rotateAuthority(ca.dir);
+  describe(authority);
+  print(`old     ${old}`);
+  console.error('stubgate: a gate that runs has the old CA until it is restarted');
 }
 
 function describe({ certificate }: Authority): void {

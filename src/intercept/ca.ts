@@ -5,7 +5,7 @@ import {
   randomBytes,
   X509Certificate,
 } from 'node:crypto';
-import { existsSync, mkdirSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import * as x509 from './certificate.ts';
 import * as der from './der.ts';
@@ -48,6 +48,22 @@ export function openAuthority({ dir, cert, key }: AuthorityOptions, now = Date.n
   const own = { cert: join(dir, 'ca.pem'), key: join(dir, 'ca.key') };
   createAuthority(dir, own, now);
   return readAuthority(own.cert, own.key, now);
+}
+
+/**
+ * Puts a new CA in the place of the gate's own, and removes the old key. The old certificate stays beside it, named by the
+ * start of its SHA-256. Cut short, it is finished by another call; until then no gate starts.
+ */
+export function rotateAuthority(dir: string): { authority: Authority; old: string } {
+  const own = { cert: join(dir, 'ca.pem'), key: join(dir, 'ca.key') };
+  const [certificate] = readChain(own.cert);
+  if (!certificate) throw new Error(`the CA certificate ${own.cert} holds no certificate in PEM`);
+  const print = certificate.fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
+  const old = join(dir, `ca-${print}.pem`);
+  // First the key: without its certificate it would be given another one.
+  rmSync(own.key, { force: true });
+  renameSync(own.cert, old);
+  return { authority: openAuthority({ dir }), old };
 }
 
 /** The admin API's bearer token, made on first use. */

@@ -43,6 +43,7 @@ describe('exit codes', () => {
     ['session show', 2, /missing required argument 'id'/],
     ['session create --label x', 2, /--label x: write name=value/],
     ['ca export', 1, /there is no CA at .*; make it with "stubgate ca init"/],
+    ['ca rotate', 1, /there is no CA at .*; make it with "stubgate ca init"/],
     ['init', 2, /stubgate\.yaml is there; .*--out.*--force/],
     ['init --with gihub', 2, /no preset gihub; did you mean "github"\?/],
     ['audit tail -n x', 2, /--lines x: write a number/],

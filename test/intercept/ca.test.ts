@@ -16,7 +16,7 @@ import { promisify } from 'node:util';
 import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 import { expect, test } from 'vitest';
-import { adminToken, openAuthority } from '../../src/intercept/ca.ts';
+import { adminToken, openAuthority, rotateAuthority } from '../../src/intercept/ca.ts';
 import {
   ALGORITHMS,
   type BroughtCa,
@@ -73,7 +73,7 @@ test('processes that start at the same time end with one CA and one token', asyn
   const dir = join(folder(), 'certs');
   const ca = new URL('../../src/intercept/ca.ts', import.meta.url).href;
   const script = `
-    import { adminToken, openAuthority } from '${ca}';
+    import { adminToken, openAuthority, rotateAuthority } from '${ca}';
     while (Date.now() < ${Date.now() + 1500});
     const { certificate, key } = openAuthority({ dir: process.argv[1] });
     console.log(certificate.fingerprint256, certificate.checkPrivateKey(key), adminToken(process.argv[1]));`;
@@ -290,4 +290,25 @@ test('a folder that was copied whole is the same CA', () => {
   for (const file of readdirSync(from)) copyFileSync(join(from, file), join(to, file));
   expect(openAuthority({ dir: to }).certificate.fingerprint256).toBe(certificate.fingerprint256);
   expect(Object.keys(ALGORITHMS)).toContain('P-256');
+});
+
+test('a rotation makes another CA, removes the old key and keeps the old certificate', () => {
+  const dir = join(folder(), 'certs');
+  const first = openAuthority({ dir });
+  const oldKey = readFileSync(join(dir, 'ca.key'), 'utf8');
+  const { authority, old } = rotateAuthority(dir);
+  expect(authority.certificate.fingerprint256).not.toBe(first.certificate.fingerprint256);
+  expect(authority.certificate.checkPrivateKey(createPrivateKey(oldKey))).toBe(false);
+  expect(readFileSync(old, 'utf8')).toBe(first.rootPem);
+  expect(readdirSync(dir).filter(name => readFileSync(join(dir, name), 'utf8').includes(oldKey))).toEqual([]);
+  expect(mode(join(dir, 'ca.key'))).toBe(0o600);
+  expect(openAuthority({ dir }).rootPem).toBe(authority.rootPem);
+});
+
+test('a rotation that was cut short is finished by the next one, and no gate starts before', () => {
+  const dir = join(folder(), 'certs');
+  const first = openAuthority({ dir });
+  rmSync(join(dir, 'ca.key'));
+  expect(() => openAuthority({ dir })).toThrow(/the CA key .* does not exist/);
+  expect(rotateAuthority(dir).authority.rootPem).not.toBe(first.rootPem);
 });
