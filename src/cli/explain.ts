@@ -101,7 +101,7 @@ function outcome({ table }: Profile, target: Target): Outcome {
 }
 
 /** Not `new URL`: it would repair what the gate refuses. */
-function parseRequest(method: string, url: string): { target: Target; ambiguous: boolean } {
+export function parseRequest(method: string, url: string): { target: Target; ambiguous: boolean } {
   const [, scheme, authority, rest] = /^(https?):\/\/([^/?#]+)([^#]*)$/.exec(url) ?? [];
   const to = parseAuthority(authority ?? '', scheme === 'http' ? 80 : 443);
   if (!to) throw new UsageError(`${url}: write http:// or https://, a host name, a path and no fragment`);
