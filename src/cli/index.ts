@@ -5,6 +5,7 @@ import { checkVerb } from './check.ts';
 import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
 import { initVerb } from './init.ts';
+import { learnVerb } from './learn.ts';
 import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
@@ -29,7 +30,17 @@ function commandLine(): Command {
       'after',
       '\nExample:\n  stubgate init --with github && stubgate run -- curl https://api.github.com/user',
     );
-  for (const verb of [startVerb, runVerb, sessionVerb, checkVerb, explainVerb, initVerb, caVerb, auditVerb])
+  for (const verb of [
+    startVerb,
+    runVerb,
+    sessionVerb,
+    checkVerb,
+    explainVerb,
+    initVerb,
+    learnVerb,
+    caVerb,
+    auditVerb,
+  ])
     verb(program);
   throwInsteadOfExit(program);
   return program;

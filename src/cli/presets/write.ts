@@ -78,9 +78,10 @@ export function ruleText({ name, inject, allow_range: range, ...lists }: RuleRow
 }
 
 /** YAML in one line. */
-function flow(value: unknown): string {
+export function flow(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(flow).join(', ')}]`;
-  if (typeof value !== 'object' || value === null) return scalar(String(value));
+  if (typeof value === 'string') return scalar(value);
+  if (typeof value !== 'object' || value === null) return String(value);
   const entries = Object.entries(value).map(([key, item]) => `${key}: ${flow(item)}`);
   return `{ ${entries.join(', ')} }`;
 }
