@@ -1,6 +1,6 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:net';
-import { join } from 'node:path';
+import { listenLimits, upstreamLimits } from './app/limits.ts';
+import { writeTrust } from './app/trust.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { compileConfig } from './config/compile.ts';
@@ -13,8 +13,8 @@ import { ObservedFlow, type Observer } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
+import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
-import { caBundle } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
 import { ProxyListener } from './listen/proxy.ts';
@@ -22,17 +22,6 @@ import { MemorySessions } from './state/memory.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
 import type { Lookup } from './upstream/resolve.ts';
-import { CLIENT_LIMITS } from './wire/limits.ts';
-
-/** Time for a TLS handshake with a sandbox's client, ms. */
-const HANDSHAKE_MS = 10_000;
-const UPSTREAM_LIMITS = {
-  ...CLIENT_LIMITS,
-  connectMs: 10_000,
-  idleMs: 30_000,
-  maxIdlePerOrigin: 64,
-  maxPerOrigin: 1024,
-};
 
 export interface GateOptions {
   /** Absolute path of the configuration. */
@@ -134,27 +123,17 @@ class RunningGate implements Gate {
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
       log: options.log,
+      sessions: this.sessions,
       dial: (host, port) =>
         this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
     });
     const rooms = this.#rooms(compiled);
     this.#flow = options.observe ? new ObservedFlow(rooms, options.observe) : new Flow(rooms);
-    const { limits } = config;
     this.#listener = new ProxyListener({
       flow: this.#flow,
       sessions: this.sessions,
       contexts: new Contexts(this.authority),
-      limits: {
-        head: limits.headBytes,
-        uri: limits.uriBytes,
-        headers: limits.headers,
-        headMs: limits.headTimeMs,
-        idleMs: limits.idleMs,
-        bodyIdleMs: limits.bodyIdleMs,
-        tunnels: limits.tunnels,
-        deniedTunnels: limits.deniedTunnels,
-        handshakeMs: HANDSHAKE_MS,
-      },
+      limits: listenLimits(config.limits),
     });
     this.#watcher = watchConfig(
       config.file,
@@ -207,8 +186,8 @@ class RunningGate implements Gate {
   stubEnvironment(session: Session): Record<string, string> {
     const environment: Record<string, string> = {};
     for (const [name, stub] of session.stubs) {
-      const variable = this.#compiled.credentials.get(name)?.stub.env;
-      if (variable !== undefined) environment[variable] = stub;
+      const found = this.#compiled.credentials.get(name);
+      if (found) Object.assign(environment, stubVariables(found.stub, stub, this.#stubs));
     }
     return environment;
   }
@@ -220,6 +199,7 @@ class RunningGate implements Gate {
   async stop(): Promise<void> {
     this.#watcher.close();
     await this.#listener.drain(this.config.limits.drainMs);
+    await this.#secrets.close();
     this.#flow.rooms.upstream.close();
     this.audit.close();
   }
@@ -253,11 +233,7 @@ class RunningGate implements Gate {
       proxy: proxy && new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`),
       own: () => this.#own,
       ...(lookup && { lookup }),
-      limits: {
-        ...UPSTREAM_LIMITS,
-        responseMs: limits.responseTimeMs,
-        bodyIdleMs: limits.bodyIdleMs,
-      },
+      limits: upstreamLimits(limits),
     });
   }
 
@@ -285,21 +261,4 @@ class RunningGate implements Gate {
   }
 }
 
-function inUrl(host: string): string {
-  return host.includes(':') ? `[${host}]` : host;
-}
-
-/** What sandboxes trust, as files that their user can read. */
-function writeTrust(config: Config, authority: Authority): { caFile: string; bundleFile: string } {
-  const caFile = join(config.ca.dir, 'sandbox-ca.pem');
-  const bundleFile = join(config.ca.dir, 'sandbox-bundle.pem');
-  mkdirSync(config.ca.dir, { recursive: true });
-  for (const [file, text] of [
-    [caFile, authority.rootPem],
-    [bundleFile, caBundle(authority, config.upstream.caFile)],
-  ] as const) {
-    writeFileSync(file, text);
-    chmodSync(file, 0o644);
-  }
-  return { caFile, bundleFile };
-}
+const inUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host);

@@ -28,6 +28,11 @@ export const REASONS = {
     'A credential that is not the session’s stub stands where the gate injects one',
     'Use the stub from your environment',
   ),
+  invalid_signature: row(
+    403,
+    'The AWS signature is not right',
+    'Sign the request with the keys from your environment, as an AWS SDK does',
+  ),
   secret_in_request: row(
     403,
     'The request holds a real credential',
@@ -68,7 +73,7 @@ export const REASONS = {
   upgrade_refused: row(
     501,
     'This gate carries no protocol upgrade but WebSocket',
-    'Use plain requests, or a WebSocket over HTTP/1.1',
+    'Use plain requests, or a WebSocket',
   ),
   internal_error: row(500, 'The gate failed', 'Tell your operator the request_id'),
   dns_failure: row(502, 'The host name does not resolve', 'Check the name'),

@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { asRefusal, type Reason, Refusal } from './errors.ts';
+import { fieldLines } from './fields.ts';
 import { answer } from './flow/answer.ts';
 import { ClientLeft } from './flow/ask.ts';
 import { withBody } from './flow/body.ts';
@@ -12,6 +13,7 @@ import type { Channel } from './flow/target.ts';
 import { carry } from './flow/websocket/carry.ts';
 import { admit } from './policy/table.ts';
 import type { Admission, Session } from './types.ts';
+import { TrailerFault } from './wire/fault.ts';
 import type { Exchange } from './wire/server.ts';
 
 /** Refusals that say less than that the request holds a real secret. */
@@ -20,6 +22,7 @@ const ORDINARY: ReadonlySet<Reason> = new Set([
   'rule_denies',
   'stub_missing',
   'foreign_credential',
+  'invalid_signature',
   'stub_misplaced',
   'host_mismatch',
   'ambiguous_path',
@@ -54,7 +57,8 @@ export class Flow {
       const fetching = rooms.keyring.open(job.profile, out.credentials, job.session);
       if (fetching) await fetching;
       let reply = await send(rooms, job, out);
-      if (reply.head.status === 401 && (await renewed(rooms, job, out))) {
+      const { status } = reply.head;
+      if ((status === 401 || status === 403) && (await renewed(rooms, job, out, status))) {
         reply.discard();
         const again = outgoing(rooms, job);
         reply = await send(rooms, job, (await withBody(rooms, job, again, out.received)) ?? again);
@@ -69,7 +73,7 @@ export class Flow {
       }
     } catch (thrown) {
       if (thrown instanceof ClientLeft) this.#leave(x, entry);
-      else this.refuse(x, entry, this.#gravest(x, channel.session, asRefusal(thrown)));
+      else this.refuse(x, entry, this.#gravest(x, channel.session, asRefusal(thrown), entry));
     }
   }
 
@@ -85,10 +89,15 @@ export class Flow {
     if (this.#holdsSecret(text, session)) throw new Refusal('secret_in_request');
   }
 
-  /** A real secret in a request that is refused anyway is what its operator must hear of. */
-  #gravest(x: Exchange, session: Session, refusal: Refusal): Refusal {
-    if (!ORDINARY.has(refusal.code) || !this.#holdsSecret(x.head.bytes, session)) return refusal;
-    return new Refusal('secret_in_request');
+  /** A real secret in a request that is refused anyway is what its operator must hear of; so is a stub in its trailers. */
+  #gravest(x: Exchange, session: Session, refusal: Refusal, { event }: Entry): Refusal {
+    if (!ORDINARY.has(refusal.code)) return refusal;
+    const trailers = refusal instanceof TrailerFault ? fieldLines(refusal.trailers) : '';
+    const stubs = this.rooms.stubs.count(trailers);
+    event.stubs_seen += stubs;
+    if (this.#holdsSecret(x.head.bytes, session) || this.#holdsSecret(trailers, session))
+      return new Refusal('secret_in_request');
+    return stubs > 0 ? new Refusal('stub_misplaced') : refusal;
   }
 
   #holdsSecret(text: string | Buffer, session: Session): boolean {

@@ -1,5 +1,15 @@
 import { inspect } from 'node:util';
 
+/** AWS keys, each a secret of its own. */
+export interface AwsKeys {
+  /** Called `<name>#AccessKeyId`. */
+  readonly id: Secret;
+  /** Has the name of the whole: the stub stands in its place. */
+  readonly secretKey: Secret;
+  /** Called `<name>#SessionToken`. */
+  readonly token: Secret | undefined;
+}
+
 /**
  * A value that cannot be printed: every way to turn it into text gives `[secret <name>]`.
  * `reveal()` is the one way out, and may be called only in `inject/`, `mint/` and `scrub/` (a test enforces it).
@@ -9,6 +19,7 @@ export class Secret {
   /** What the vault calls this version of the value; safe to log. */
   readonly version: string | undefined;
   readonly #value: string;
+  #awsKeys: AwsKeys | null | undefined;
 
   constructor(name: string, value: string, version?: string) {
     this.name = name;
@@ -23,6 +34,26 @@ export class Secret {
 
   reveal(): string {
     return this.#value;
+  }
+
+  /** The parts of a value in the format of the AWS SDKs' `credential_process`; undefined for any other value. */
+  get awsKeys(): AwsKeys | undefined {
+    if (this.#awsKeys === undefined) this.#awsKeys = this.#parseAwsKeys() ?? null;
+    return this.#awsKeys ?? undefined;
+  }
+
+  #parseAwsKeys(): AwsKeys | undefined {
+    if (!/^\s*\{[^]*"SecretAccessKey"/.test(this.#value)) return undefined;
+    const { AccessKeyId: id, SecretAccessKey: key, SessionToken: token } = parseObject(this.#value);
+    if (!isKey(id) || !/^\w+$/.test(id) || !isKey(key)) return undefined;
+    const hasToken = token !== undefined && token !== null && token !== '';
+    if (hasToken && !isKey(token)) return undefined;
+    const part = (of: string, value: string): Secret => new Secret(this.name + of, value, this.version);
+    return {
+      id: part('#AccessKeyId', id),
+      secretKey: part('', key),
+      token: hasToken ? part('#SessionToken', token) : undefined,
+    };
   }
 
   /** The same secret in another spelling, such as the `Basic` credential that holds it. */
@@ -55,4 +86,18 @@ export class Secret {
   [inspect.custom](): string {
     return this.toString();
   }
+}
+
+/** Empty for a text that is no JSON object. */
+function parseObject(text: string): Readonly<Record<string, unknown>> {
+  try {
+    return { ...(JSON.parse(text) as Record<string, unknown>) };
+  } catch {
+    return {};
+  }
+}
+
+/** Long enough to be found, and fit for a header field. */
+function isKey(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{8,8192}$/.test(value);
 }

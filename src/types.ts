@@ -1,4 +1,4 @@
-import type { Reason } from './errors.ts';
+import type { Reason, Refusal } from './errors.ts';
 import type { Secret } from './secret.ts';
 
 // ---- who and what ----------------------------------------------------------------------------------------------
@@ -79,10 +79,29 @@ export interface SecretRef {
 
 /** Extension point one: where secrets live. */
 export interface Vault {
-  /** Throws VaultError when there is no such secret, or none can be had now. Never puts a value into an error. */
-  read(ref: SecretRef, signal: AbortSignal): Promise<Secret>;
+  /**
+   * Throws VaultError when there is no such secret, or none can be had now. Never puts a value into an error.
+   * `refused`: version of the value that an upstream has just refused; a vault that makes values makes another one.
+   */
+  read(ref: SecretRef, signal: AbortSignal, refused?: string): Promise<Secret>;
   /** Variables of the gate that it reads besides those that a ref names: no sandbox may inherit them. */
   readonly variables?: readonly string[];
+  /** Whether that id's value is made when it is read, and costs something as long as it lives. */
+  isLeased?(id: string): boolean;
+  /** Called once, before the first read. */
+  watch?(watcher: VaultWatcher): void;
+  /** No session may use that id's value any more. Rejects with VaultError if it could not be given back. */
+  release?(id: string, signal: AbortSignal): Promise<void>;
+  /** Gives back what it was given, leases and logins. Rejects with VaultError if something could not be. */
+  close?(signal: AbortSignal): Promise<void>;
+}
+
+/** What a vault tells by itself. */
+export interface VaultWatcher {
+  /** The values of that id that were read are good no longer. */
+  changed(id: string): void;
+  /** For the operator; no secret stands in it. */
+  warn(error: VaultError): void;
 }
 
 /** Why a vault gave no secret. `message` is for the operator and names what to do; it never reaches the sandbox. */
@@ -104,16 +123,19 @@ export interface OutboundHead {
   target: string | Secret;
   /** name, value, name, value, … in wire order and case. */
   readonly headers: (string | Secret)[];
-  /** Only if the rule places a credential in it. */
+  /** Only if the rule places a credential in it, or a signature covers it. */
   body: OutboundBody | undefined;
+  /** What it is made of: as the client sent it, and its target in origin-form. */
+  readonly source: RequestHead;
+  readonly originForm: string;
 }
 
 /** What a placement can read of a body. */
 export type BodyKind = 'json' | 'form';
 
-/** A request body that was received whole; valid UTF-8. */
+/** A request body that was received whole; valid UTF-8, but for one that is only signed. */
 export interface OutboundBody {
-  readonly kind: BodyKind;
+  readonly kind: BodyKind | 'signed';
   /** A `Secret` once a credential was placed: latin1 text, so that every byte is kept. */
   content: Buffer | Secret;
 }
@@ -124,7 +146,12 @@ export interface Placed {
   readonly at: string;
   /** The exact text sent, to be scrubbed. */
   readonly wire: Secret;
+  /** What the body goes through on its way, if it is not received whole: keeps its length. */
+  readonly upload?: BodyStage;
 }
+
+/** A stage before `next`. Calls `refuse` at most once, and forwards nothing after that. */
+export type BodyStage = (next: Sink, refuse: (refusal: Refusal) => void) => Sink;
 
 /** Extension point two: how a credential goes on the wire. */
 export interface Placement {
@@ -251,7 +278,8 @@ export interface AuditEvent {
   path: string | null;
   /** What the sandbox was answered; 0 if it was gone before. */
   status: number;
-  injected: readonly { credential: string; placement: string; version: string | null }[];
+  /** `stale`: older than its time, as its vault could not be reached (`stale_for`). */
+  injected: readonly { credential: string; placement: string; version: string | null; stale?: true }[];
   /** Secrets removed from the response. */
   scrubbed: number;
   /** Stubs seen in the request, wherever they stood. */
@@ -264,12 +292,4 @@ export interface AuditEvent {
   trace_id: string | null;
 }
 
-// ---- the operator's log ----------------------------------------------------------------------------------------
-
-/** Where the gate tells its operator what happens. Fields are printed as JSON; a `Secret` prints as its name. */
-export interface Log {
-  debug(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  info(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  warn(message: string, fields?: Readonly<Record<string, unknown>>): void;
-  error(message: string, fields?: Readonly<Record<string, unknown>>): void;
-}
+export type { Log } from './log.ts';

@@ -80,8 +80,8 @@ function asksAlike(a: AuditEvent, b: AuditEvent): boolean {
 function answered(event: AuditEvent, last: Last): string {
   if (last.answered && answersAlike(event, last.answered)) return last.answeredJson;
   const injected = event.injected.map(
-    ({ credential, placement, version }) =>
-      `{"credential":${quoted(credential)},"placement":${quoted(placement)},"version":${quoted(version)}}`,
+    ({ credential, placement, version, stale }) =>
+      `{"credential":${quoted(credential)},"placement":${quoted(placement)},"version":${quoted(version)}${stale ? ',"stale":true' : ''}}`,
   );
   last.answered = event;
   last.answeredJson = `"status":${event.status},"injected":[${injected.join()}],"scrubbed":${event.scrubbed},"stubs_seen":${event.stubs_seen},"bytes_in":`;
@@ -100,7 +100,12 @@ function answersAlike(a: AuditEvent, b: AuditEvent): boolean {
 type Injected = AuditEvent['injected'][number];
 
 function isAlike(a: Injected, b: Injected | undefined): boolean {
-  return a.credential === b?.credential && a.placement === b.placement && a.version === b.version;
+  return (
+    a.credential === b?.credential &&
+    a.placement === b.placement &&
+    a.version === b.version &&
+    a.stale === b.stale
+  );
 }
 
 function quoted(value: string | null): string {

@@ -30,6 +30,8 @@ export class Metrics {
   readonly #requests = new Map<string, Map<string, number>>();
   /** vault → fetches that gave a secret, and that did not */
   readonly #fetches = new Map<string, { done: number; failed: number }>();
+  /** credential → uses of a value whose time is over */
+  readonly #stale = new Map<string, number>();
   readonly #usage = new Map<string, Usage>();
   readonly #durations = Array.from({ length: BUCKETS.length + 1 }, () => 0);
   #seconds = 0;
@@ -50,6 +52,8 @@ export class Metrics {
     this.#durations[bucket] = (this.#durations[bucket] as number) + 1;
     this.#seconds += seconds;
     this.#injected += event.injected.length;
+    for (const { credential, stale } of event.injected)
+      if (stale) this.#stale.set(credential, (this.#stale.get(credential) ?? 0) + 1);
     this.#scrubbed += event.scrubbed;
     this.#stubsSeen += event.stubs_seen;
     this.#bytesIn += event.bytes_in;
@@ -89,6 +93,12 @@ export class Metrics {
       family('stubgate_request_bytes_total', 'counter', 'Bytes from sandboxes', [['', this.#bytesIn]]),
       family('stubgate_response_bytes_total', 'counter', 'Bytes to sandboxes', [['', this.#bytesOut]]),
       family('stubgate_vault_fetches_total', 'counter', 'Credentials asked of a vault', fetches),
+      family(
+        'stubgate_stale_injected_total',
+        'counter',
+        'Credentials put on the wire beyond their ttl (stale_for)',
+        [...this.#stale].map(([credential, n]): Sample => [`{credential="${credential}"}`, n]),
+      ),
       family('stubgate_audit_healthy', 'gauge', '1 if the audit can be written', [
         ['', Number(gauges.auditHealthy)],
       ]),

@@ -24,6 +24,8 @@ export interface Explanation {
   verdict: 'allow' | 'deny' | 'tunnel';
   reason: Reason | null;
   rule: string | null;
+  /** The request is the handshake of a WebSocket. */
+  websocket: boolean;
   /** In the order of the table. */
   rules: { rule: string; action: Rule['action']; matches: boolean; why: string }[];
   inject: { credential: string; as: string; at: string; when: string; required: boolean; foreign: string }[];
@@ -40,7 +42,7 @@ export function explainVerb(program: Command): void {
     .option('--json', 'for programs')
     .addHelpText(
       'after',
-      '\nExit code: 0 allowed, 1 denied.\n\nExample:\n  stubgate explain GET https://api.github.com/user',
+      '\nExit code: 0 allowed, 1 denied.\n\nExample:\n  stubgate explain GET https://api.github.com/user\n  stubgate explain GET wss://chat.example.com/socket',
     )
     .action((method: string, url: string, { config, profile, json }: ExplainOptions) => {
       const explanation = explain(compileConfig(loadConfig(requireConfig(config))), profile, method, url);
@@ -58,7 +60,7 @@ export function explain(compiled: Compiled, profileName: string, method: string,
       `there is no profile "${profileName}"; write one of ${[...compiled.profiles.keys()].join(', ')}`,
     );
   }
-  const { target, ambiguous } = parseRequest(method, url);
+  const { target, ambiguous, websocket } = parseRequest(method, url);
   const { verdict, reason, rule } = ambiguous ? AMBIGUOUS : outcome(profile, target);
   const specs = new Map(compiled.config.rules.map(spec => [spec.name, spec]));
   const winner = profile.table.rules.find(({ name }) => name === rule);
@@ -68,21 +70,30 @@ export function explain(compiled: Compiled, profileName: string, method: string,
     verdict,
     reason,
     rule,
+    websocket,
     rules: profile.table.rules.map(row => {
       const mismatch = row.mismatch(target);
       const spec = specs.get(row.name);
       const why = mismatch === undefined || !spec ? '' : whyNot(mismatch, spec, target);
       return { rule: row.name, action: row.action, matches: mismatch === undefined, why };
     }),
-    inject: (verdict === 'allow' ? (winner?.injections ?? []) : []).map(injection => ({
-      credential: injection.credential,
-      as: injection.placement.type,
-      at: injection.placement.slot,
-      when: injection.when,
-      required: injection.required,
-      foreign: injection.foreign,
-    })),
+    inject: verdict === 'allow' ? injections(winner, websocket) : [],
   };
+}
+
+/** A handshake has no body in which anything could stand. */
+function injections(rule: Rule | undefined, isHandshake: boolean): Explanation['inject'] {
+  const all = rule?.injections ?? [];
+  return all
+    .filter(({ placement }) => !(isHandshake && placement.body))
+    .map(({ credential, placement, when, required, foreign }) => ({
+      credential,
+      as: placement.type,
+      at: placement.slot,
+      when,
+      required,
+      foreign,
+    }));
 }
 
 type Outcome = Pick<Explanation, 'verdict' | 'reason' | 'rule'>;
@@ -101,18 +112,29 @@ function outcome({ table }: Profile, target: Target): Outcome {
 }
 
 /** Not `new URL`: it would repair what the gate refuses. */
-export function parseRequest(method: string, url: string): { target: Target; ambiguous: boolean } {
-  const [, scheme, authority, rest] = /^(https?):\/\/([^/?#]+)([^#]*)$/.exec(url) ?? [];
+function parseRequest(
+  method: string,
+  url: string,
+): { target: Target; ambiguous: boolean; websocket: boolean } {
+  const [, written, authority, rest] = /^(https?|wss?):\/\/([^/?#]+)([^#]*)$/.exec(url) ?? [];
+  const scheme = written === 'http' || written === 'ws' ? 'http' : 'https';
+  const websocket = written === 'ws' || written === 'wss';
   const to = parseAuthority(authority ?? '', scheme === 'http' ? 80 : 443);
-  if (!to) throw new UsageError(`${url}: write http:// or https://, a host name, a path and no fragment`);
+  if (!to)
+    throw new UsageError(
+      `${url}: write http:// or https:// (ws:// or wss:// for a WebSocket), a host name, a path and no fragment`,
+    );
   if (!/^[A-Z][A-Z-]*$/.test(method))
     throw new UsageError(`${method}: write a method in capitals, such as GET`);
+  if (websocket && method !== 'GET')
+    throw new UsageError(`${method} ${url}: write GET, which is what a WebSocket begins with`);
   const origin = rest?.startsWith('/') ? rest : `/${rest ?? ''}`;
   const canonical = canonicalPath(origin);
   const path = canonical?.path ?? origin;
   return {
-    target: { scheme: scheme as Target['scheme'], ...to, method, path },
+    target: { scheme, ...to, method, path },
     ambiguous: canonical === undefined,
+    websocket,
   };
 }
 
@@ -133,7 +155,11 @@ const OVERRULED = {
   tunnel: 'matches, but a rule above it must read the request; write it further up',
 };
 
-function describe({ request, profile, verdict, reason, rule, rules, inject }: Explanation): string {
+const SHAKE =
+  '  a WebSocket: this judges its handshake; each message is then searched on its way up, and scrubbed on its way down';
+
+function describe(explanation: Explanation): string {
+  const { request, profile, verdict, reason, rule, rules, inject, websocket } = explanation;
   const rows = rules.map(row => {
     const mark = row.rule === rule ? '→' : row.matches ? '·' : ' ';
     const wins =
@@ -141,11 +167,14 @@ function describe({ request, profile, verdict, reason, rule, rules, inject }: Ex
     const why = row.rule === rule ? wins : row.matches ? 'matches too late' : row.why;
     return `  ${mark} ${row.rule}: ${why}`;
   });
-  const injections = inject.map(
+  const places = inject.map(
     i =>
       `  injects ${i.credential} as ${i.as} (${i.at}), ${i.when === 'stub' ? 'where its stub stands' : 'always'}` +
       `${i.required ? ', required' : ''}; another value there is ${i.foreign === 'refuse' ? 'refused' : 'passed'}`,
   );
   const because = reason ?? (rule === null ? '' : `rule ${rule}`);
-  return [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...injections].join('\n');
+  const shake = websocket && verdict === 'allow' ? [SHAKE] : [];
+  return [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...shake, ...places].join(
+    '\n',
+  );
 }

@@ -29,7 +29,7 @@ const PATH_KEY = /^(?:dir|file|path|.*_(?:dir|file|path))$/;
 export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Config, 'warnings'> {
   const locate: Locate = path => resolve(dirname(file), path);
   const rules = parsed.rules.map((rule, i) => ruleSpec(rule, mapping(items(root['rules'])[i])));
-  const vaults = vaultEntries(mapping(root['vaults']), locate);
+  const vaults = vaultEntries(parsed, mapping(root['vaults']), locate);
   const { dir, cert, key } = parsed.ca;
   return {
     file,
@@ -51,13 +51,18 @@ function located(address: ListenAddress, locate: Locate): ListenAddress {
   return address.path === undefined ? address : { path: locate(address.path) };
 }
 
-function vaultEntries(written: Mapping, locate: Locate): Map<string, VaultEntry> {
+function vaultEntries(parsed: Parsed, written: Mapping, locate: Locate): Map<string, VaultEntry> {
   const entries = new Map<string, VaultEntry>(
     BUILT_IN_VAULTS.map(name => [name, { type: name, options: {} }]),
   );
   for (const [name, entry] of Object.entries(written)) {
-    const { type, ...options } = mapping(entry);
-    entries.set(name, { type: String(type), options: withLocatedPaths(options, locate) });
+    const { type, stale_for: _, ...options } = mapping(entry);
+    const { stale_for: staleForMs } = parsed.vaults[name] as { stale_for?: number };
+    entries.set(name, {
+      type: String(type),
+      options: withLocatedPaths(options, locate),
+      ...(staleForMs !== undefined && { staleForMs }),
+    });
   }
   return entries;
 }
@@ -80,8 +85,9 @@ function credentials(
   locate: Locate,
 ): Map<string, Credential> {
   return new Map(
-    Object.entries(parsed.credentials).map(([name, { from, stub, ttl, mint }]) => {
+    Object.entries(parsed.credentials).map(([name, { from, stub, ttl, stale_for, mint }]) => {
       const { env, shape } = stub;
+      const staleForMs = stale_for ?? (from && vaults.get(from.vault)?.staleForMs);
       const locateRef = (ref: SecretRef): SecretRef => locatedRef(ref, vaults, locate);
       return [
         name,
@@ -89,6 +95,7 @@ function credentials(
           name,
           ...(from && { ref: locateRef(from) }),
           ttlMs: ttl,
+          ...(staleForMs !== undefined && { staleForMs }),
           ...(mint && { mint: mintEntry(mapping(mapping(written[name])['mint']), locateRef) }),
           stub: { shape, ...(env && { env }) },
         },
@@ -167,6 +174,21 @@ function limits({ limits: of }: Parsed): Limits {
     responseTimeMs: of.response_time,
     tunnels: of.tunnels,
     deniedTunnels: of.denied_tunnels,
+    http2: http2Limits(of.http2),
     drainMs: of.drain,
+  };
+}
+
+function http2Limits(of: Parsed['limits']['http2']): Limits['http2'] {
+  return {
+    streams: of.streams,
+    sessionStreams: of.session_streams,
+    windowBytes: of.window,
+    memoryBytes: of.memory,
+    resets: of.resets,
+    resetsPerSecond: of.resets_per_second,
+    pings: of.pings,
+    pingsPerSecond: of.pings_per_second,
+    invalidFrames: of.invalid_frames,
   };
 }

@@ -1,3 +1,5 @@
+import { isAwsShape } from '../inject/shape.ts';
+import { awsVariableFault, variableNames } from '../inject/stands-for.ts';
 import { mintsWithout, REF_KEYS } from '../mint/index.ts';
 import type { Path, Report } from './document.ts';
 import { items, mapping, type Mapping, texts } from './raw.ts';
@@ -79,7 +81,7 @@ function checkCredentials(root: Mapping, report: Report): void {
   const vaults = mapping(root['vaults']);
   const names = [...new Set([...BUILT_IN_VAULTS, ...Object.keys(vaults)])];
   for (const [name, credential] of Object.entries(mapping(root['credentials']))) {
-    const { from, mint } = mapping(credential);
+    const { from, mint, stub } = mapping(credential);
     // Of `null` and the like the schema tells.
     if (
       from === undefined &&
@@ -88,10 +90,16 @@ function checkCredentials(root: Mapping, report: Report): void {
       !mintsWithout(mapping(mint))
     )
       report(['credentials', name, 'from'], `is missing; write ${SOURCE}`);
+    checkVariable(mapping(stub), ['credentials', name, 'stub', 'env'], report);
     checkRef(from, ['credentials', name, 'from'], names, report);
     for (const key of REF_KEYS)
       checkRef(mapping(mint)[key], ['credentials', name, 'mint', key], names, report);
   }
+}
+
+function checkVariable({ env, shape }: Mapping, path: Path, report: Report): void {
+  const fault = isAwsShape(shape) && typeof env === 'string' ? awsVariableFault(env) : undefined;
+  if (fault !== undefined) report(path, fault);
 }
 
 function checkRef(from: unknown, path: Path, vaults: readonly string[], report: Report): void {
@@ -137,10 +145,11 @@ function checkStubVariables(root: Mapping, report: Report): void {
   for (const names of credentialsPerProfile(root)) {
     const owners = new Map<string, string>();
     for (const name of names) {
-      const { env } = mapping(mapping(credentials[name])['stub']);
+      const { env, shape } = mapping(mapping(credentials[name])['stub']);
       if (typeof env !== 'string') continue;
-      const isFirst = !owners.has(env);
-      if (isFirst) owners.set(env, name);
+      const variables = variableNames({ env, shape: String(shape) });
+      const isFirst = !variables.some(variable => owners.has(variable));
+      if (isFirst) for (const variable of variables) owners.set(variable, name);
       else if (!told.has(name))
         report(
           ['credentials', name, 'stub', 'env'],

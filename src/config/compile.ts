@@ -23,13 +23,14 @@ export function compileConfig(config: Config): Compiled {
   };
 }
 
-function sourcesOf({ name, ref, ttlMs, mint }: Credential): SecretSource[] {
+function sourcesOf({ name, ref, ttlMs, staleForMs, mint }: Credential): SecretSource[] {
+  const life = { ttlMs, ...(staleForMs !== undefined && { staleForMs }) };
   const further = [...(mint?.refs ?? [])].map(([option, of]) => ({
     name: `${name}/${option}`,
     ref: of,
-    ttlMs,
+    ...life,
   }));
-  return ref ? [{ name, ref, ttlMs }, ...further] : further;
+  return ref ? [{ name, ref, ...life }, ...further] : further;
 }
 
 function mintSource({ name, ref, ttlMs, mint }: Credential): MintSource[] {

@@ -1,4 +1,6 @@
 import { placements } from '../inject/index.ts';
+import { isAwsShape } from '../inject/shape.ts';
+import { signs } from '../inject/signing.ts';
 import { canonicalRuleHost, type RuleHost } from '../policy/host.ts';
 import type { Placement } from '../types.ts';
 import type { Path, Report } from './document.ts';
@@ -22,7 +24,9 @@ export function checkRules(root: Mapping, report: Report): void {
     checkAction(rule, path, report);
     if (items(rule['inject']).length === 0) continue;
     checkWhereInjected(rule, path, report);
-    checkInjections(items(rule['inject']).map(mapping), [...path, 'inject'], credentials, report);
+    const entries = items(rule['inject']).map(mapping);
+    checkInjections(entries, [...path, 'inject'], credentials, report);
+    checkSigning(entries, [...path, 'inject'], mapping(root['credentials']), report);
   }
 }
 
@@ -100,6 +104,27 @@ function checkInjections(
     if ([...taken.keys()].some(other => isInside(other, slot) || isInside(slot, other)))
       report([...path, i], 'overlaps the place of an injection before it; keep one');
     taken.set(slot, [...others, entry]);
+  }
+}
+
+/** Only AWS keys can sign, and they go on the wire in no other way; what is signed does not change any more. */
+function checkSigning(entries: readonly Mapping[], path: Path, credentials: Mapping, report: Report): void {
+  const built = entries.map(buildPlacement);
+  const isSigned = built.some(placement => placement && signs(placement));
+  for (const [i, entry] of entries.entries()) {
+    const credential = mapping(credentials[String(entry['credential'])]);
+    const isAws = isAwsShape(mapping(credential['stub'])['shape']);
+    const placement = built[i];
+    if (!placement) continue;
+    if (signs(placement) && !isAws && Object.keys(credential).length > 0)
+      report(
+        [...path, i, 'credential'],
+        'cannot sign; write stub: { shape: aws } for it, and AWS keys in its vault',
+      );
+    if (!signs(placement) && isAws)
+      report([...path, i, 'as'], 'cannot carry AWS keys, which only sign; write as: aws-sigv4');
+    if (isSigned && (placement.body || placement.type === 'websocket'))
+      report([...path, i], 'changes what aws-sigv4 signs; give it a rule of its own');
   }
 }
 

@@ -25,6 +25,13 @@ const size = () => parsed('a size such as 512B, 32KiB or 1MiB', parseSize);
 export const SOURCE =
   'where the secret is, as <vault>:<id>[?version=V][#json-field], such as env:GITHUB_TOKEN';
 
+const staleFor = () =>
+  duration()
+    .optional()
+    .describe(
+      'How much longer than its ttl the last good value is used while its vault cannot be reached; never for a secret that the vault says is gone (default: not at all).',
+    );
+
 const listen = z.strictObject({
   proxy: parsed('an address such as 127.0.0.1:8080, or unix:/path', parseListen)
     .prefault('127.0.0.1:8080')
@@ -76,6 +83,7 @@ const credential = (minters: Registry<unknown>) =>
     ttl: duration()
       .default(5 * MINUTE)
       .describe('How long a value that was read may be used (default 5m).'),
+    stale_for: staleFor(),
     mint: plugins(minters, 'type', 'minted token', {})
       .optional()
       .describe('Makes a short-lived token of the secret; the token is injected, the secret never.'),
@@ -111,6 +119,30 @@ const upstream = z.strictObject({
     .describe('Parent proxy: `http://host:port` or `https://host:port`.'),
 });
 
+const http2 = z.strictObject({
+  streams: integer(1, 10_000).default(100).describe('Streams under way on one connection (default 100).'),
+  session_streams: integer(1, 100_000)
+    .default(256)
+    .describe('Streams under way of one session, on all of its connections (default 256).'),
+  window: parsed('a size from 1KiB to 16MiB', windowSize)
+    .default(64 * 1024)
+    .describe('What a client may send on one stream before it is read (default 64KiB).'),
+  memory: size()
+    .default(10 * 1024 * 1024)
+    .describe('Heads, and what waits to be sent, on one connection; in steps of 1MiB (default 10MiB).'),
+  resets: integer(1, 1_000_000)
+    .default(200)
+    .describe('Streams that a client may reset at once (default 200).'),
+  resets_per_second: integer(1, 1_000_000).default(50).describe('And in each further second (default 50).'),
+  pings: integer(1, 1_000_000)
+    .default(1000)
+    .describe('PING and SETTINGS frames that a client may send at once (default 1000).'),
+  pings_per_second: integer(1, 1_000_000).default(200).describe('And in each further second (default 200).'),
+  invalid_frames: integer(1, 100_000)
+    .default(100)
+    .describe('Frames that break HTTP/2 without ending its connection (default 100).'),
+});
+
 const limits = z.strictObject({
   head: size()
     .default(32 * 1024)
@@ -129,6 +161,9 @@ const limits = z.strictObject({
   denied_tunnels: integer(0, 100_000)
     .default(32)
     .describe('Open tunnels of one session that only carry a readable refusal (default 32).'),
+  http2: http2
+    .prefault({})
+    .describe('HTTP/2 of a sandbox’s client; `head`, `uri` and `headers` count in it, too.'),
   drain: duration().default(30_000).describe('What running requests get at shutdown (default 30s).'),
 });
 
@@ -153,7 +188,7 @@ export function configSchema(
         .prefault({})
         .describe('The record of all that was asked for.'),
       vaults: z
-        .record(name('vault'), plugins(vaultTypes, 'type', 'vault', {}))
+        .record(name('vault'), plugins(vaultTypes, 'type', 'vault', { stale_for: staleFor() }))
         .default({})
         .describe('Where real secrets live, by name. `env` and `file` need no entry.'),
       credentials: z
@@ -174,6 +209,12 @@ export function configSchema(
       limits: limits.prefault({}).describe('What one sandbox, and one request, may use up.'),
     })
     .describe('Configuration of Stubgate.');
+}
+
+/** Below, HTTP/2 does not get along; above, each stream may hold too much. */
+function windowSize(text: string): number | undefined {
+  const bytes = parseSize(text);
+  return bytes !== undefined && bytes >= 1024 && bytes <= 16 * 1024 * 1024 ? bytes : undefined;
 }
 
 function canonicalKeys<T>(hosts: Readonly<Record<string, T>>): Map<CanonicalHost, T> {

@@ -41,6 +41,8 @@ export interface VaultEntry {
   readonly type: string;
   /** The vault's own keys, checked against the schema of its type. */
   readonly options: Readonly<Record<string, unknown>>;
+  /** Of credentials that say nothing else. */
+  readonly staleForMs?: number;
 }
 
 export interface Credential {
@@ -49,6 +51,8 @@ export interface Credential {
   readonly ref?: SecretRef;
   /** How long a value that was read may be used. */
   readonly ttlMs: number;
+  /** How much longer while its vault cannot be reached. */
+  readonly staleForMs?: number;
   /** Absent: the value of `ref` itself is injected. */
   readonly mint?: MintEntry;
   readonly stub: {
@@ -73,6 +77,7 @@ export interface SecretSource {
   readonly name: string;
   readonly ref: SecretRef;
   readonly ttlMs: number;
+  readonly staleForMs?: number;
 }
 
 export interface ProfileEntry {
@@ -124,8 +129,29 @@ export interface Limits {
   readonly tunnels: number;
   /** Open tunnels of one session that exist only to let a client read its refusal. */
   readonly deniedTunnels: number;
+  readonly http2: Http2Limits;
   /** What running requests get at shutdown. */
   readonly drainMs: number;
+}
+
+/** What a client may do in HTTP/2, besides the limits that hold for every version. */
+export interface Http2Limits {
+  /** Streams under way on one connection. */
+  readonly streams: number;
+  /** And of one session, on all of its connections. */
+  readonly sessionStreams: number;
+  /** Bytes that a client may send on one stream before they are read. */
+  readonly windowBytes: number;
+  /** Heads, and what waits to be sent, on one connection. */
+  readonly memoryBytes: number;
+  /** Streams that a client may reset at once, and per second. */
+  readonly resets: number;
+  readonly resetsPerSecond: number;
+  /** Unasked PING and SETTINGS frames at once, and per second. */
+  readonly pings: number;
+  readonly pingsPerSecond: number;
+  /** Frames that are wrong, on one connection. */
+  readonly invalidFrames: number;
 }
 
 /** A configuration made ready to serve; swapped whole at a reload. */

@@ -1,13 +1,14 @@
-import type { Socket } from 'node:net';
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
 import type { Outbound } from '../inject/outbound.ts';
 import type { StubCounter } from '../inject/stub.ts';
 import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
-import type { RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
+import type { BodyStage, RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
 import type { Upstream, UpstreamConnection } from '../upstream/pool.ts';
 import { ClientConnection, type ClientHandlers, NONE } from '../wire/client.ts';
+import { fault, TrailerFault } from '../wire/fault.ts';
 import { endToEnd } from '../wire/headers.ts';
+import type { Carrier } from '../wire/message.ts';
 import type { Exchange } from '../wire/server.ts';
 
 /** What the upstream answered; the body flows once it is piped. */
@@ -16,7 +17,7 @@ export interface Reply {
   readonly body: Source;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
-  /** The answer is 101: its body is another protocol. */
+  /** The answer is 101, or a 2xx to an extended CONNECT: what follows is another protocol. */
   readonly switched?: Switch;
   /** Gives the answer up, and the connection with it. */
   readonly discard: () => void;
@@ -24,11 +25,11 @@ export interface Reply {
 
 /** The upstream's end of a WebSocket. */
 export interface Switch {
-  readonly socket: Socket;
+  readonly socket: Carrier;
   /** Received behind the head. */
   readonly early: Buffer;
-  /** That the handshake was sent with. */
-  readonly key: string;
+  /** That the handshake was sent with; undefined: it was sent in HTTP/2. */
+  readonly key: string | undefined;
 }
 
 export interface Question {
@@ -40,6 +41,8 @@ export interface Question {
   readonly out: Outbound;
   /** The whole body, instead of what the client sends. */
   readonly body: Buffer | undefined;
+  /** What the client's body goes through at last. */
+  readonly stage: BodyStage | undefined;
   readonly patterns: Patterns;
   readonly scrubber: Scrubber;
   /** Of the stubs in the body, if there is one. */
@@ -96,8 +99,11 @@ class Ask implements ClientHandlers {
   start(): void {
     try {
       const { target, session, key } = this.#question;
-      const wanted = key !== undefined ? 'websocket' : this.#x.isHttp2 ? 'http2' : 'http1';
-      const lease = this.#upstream.acquire(target, session, wanted);
+      const wanted = this.#x.isHttp2 ? 'http2' : 'http1';
+      const lease =
+        key === undefined
+          ? this.#upstream.acquire(target, session, wanted)
+          : this.#upstream.acquireWebSocket(target, session, wanted);
       if (lease instanceof Promise) lease.then(connection => this.#send(connection)).catch(this.#reject);
       else this.#send(lease);
     } catch (thrown) {
@@ -115,7 +121,7 @@ class Ask implements ClientHandlers {
     const sink =
       connection instanceof ClientConnection
         ? connection.send(this.#question.head, head.method, length, this)
-        : connection.send(out.fields(), length, this);
+        : connection.send(out.fields(), length, this, this.maySwitch);
     this.#sink = sink;
     this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
     if (this.#x.done) {
@@ -146,6 +152,9 @@ class Ask implements ClientHandlers {
 
   response(head: ResponseHead, body: Source): void {
     const { patterns, scrubber } = this.#question;
+    // To an extended CONNECT any 2xx says that the WebSocket is open (RFC 8441, section 5).
+    if (this.maySwitch && this.#x.isHttp2 && head.status < 300)
+      return this.#giveUp(fault('upstream_malformed', 'The upstream did not switch to WebSocket'));
     this.#resolve({ head, body, patterns, scrubber, discard: () => this.discard() });
   }
 
@@ -153,8 +162,9 @@ class Ask implements ClientHandlers {
     return this.#question.key !== undefined;
   }
 
-  switched(head: ResponseHead, socket: Socket, early: Buffer): void {
-    const { patterns, scrubber, key = '' } = this.#question;
+  switched(head: ResponseHead, socket: Carrier, early: Buffer): void {
+    const { patterns, scrubber } = this.#question;
+    const key = this.#connection instanceof ClientConnection ? this.#question.key : undefined;
     const switched = { socket, early, key };
     this.#resolve({ head, body: NO_BODY, patterns, scrubber, switched, discard: () => socket.destroy() });
   }
@@ -169,15 +179,21 @@ class Ask implements ClientHandlers {
 
 /** The request's body on its way: stubs in it are counted; a real secret, or trailers, end the request. */
 function upload(
-  next: Sink,
+  upstream: Sink,
   headers: RawHeaders,
-  { patterns, counter }: Question,
+  { patterns, counter, stage }: Question,
   refuse: (refusal: Refusal) => void,
 ): Sink {
+  const next = stage ? stage(upstream, refuse) : upstream;
   const searched = patterns.empty
     ? next
     : detector(patterns, next, () => refuse(new Refusal('secret_in_request')), headers);
   return counter ? new Upload(counter, searched, refuse) : searched;
+}
+
+/** Their stubs and secrets are still looked for (flow.ts). */
+export function noTrailers(trailers: RawHeaders): Refusal {
+  return new TrailerFault('malformed_request', 'A request may not carry trailers', trailers);
 }
 
 class Upload implements Sink {
@@ -200,8 +216,7 @@ class Upload implements Sink {
 
   // A header that comes after the body was never judged: no rule covers it.
   end(trailers: RawHeaders): void {
-    if (trailers.length > 0)
-      this.#refuse(new Refusal('malformed_request', { message: 'A request may not carry trailers' }));
+    if (trailers.length > 0) this.#refuse(noTrailers(trailers));
     else this.#next.end(trailers);
   }
 

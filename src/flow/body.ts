@@ -1,10 +1,11 @@
 import { Refusal } from '../errors.ts';
 import { bytesOf, isInBody, reading, refuseUnreadable, requireUtf8, settleFields } from '../inject/body.ts';
+import { signs } from '../inject/signing.ts';
 import { StubCounter, type StubKey } from '../inject/stub.ts';
-import { type Plan, plan } from '../inject/swap.ts';
+import { type Plan, plan, type Step } from '../inject/swap.ts';
 import { BodyFault, type RawHeaders, type Sink } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
-import { ClientLeft } from './ask.ts';
+import { ClientLeft, noTrailers } from './ask.ts';
 import type { Entry } from './entry.ts';
 import type { Job } from './judge.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -14,8 +15,8 @@ type Reading = ReturnType<typeof reading>;
 
 /**
  * For a rule that places a credential in the body: receives the body whole, and decides what is swapped in it, before
- * any secret is fetched. Undefined: the body flows unread. Throws, or rejects with, what the sandbox is told.
- * `received`: the body, if it is here already.
+ * any secret is fetched. For a request that is signed: verifies that. Undefined: the body flows unread. Throws, or
+ * rejects with, what the sandbox is told. `received`: the body, if it is here already.
  */
 export function withBody(
   rooms: Rooms,
@@ -24,6 +25,7 @@ export function withBody(
   received?: Buffer,
 ): Promise<Outgoing> | undefined {
   const { x, rule, session } = job;
+  if (outgoing.swaps.signing) return withSignature(rooms, job, outgoing, outgoing.swaps.signing, received);
   if (!rule.injections.some(isInBody)) return undefined;
   if (x.head.length === 0) {
     // Nothing stands there; a stub that is required is missing.
@@ -38,6 +40,31 @@ export function withBody(
     return undefined;
   }
   return settled(rooms, job, outgoing, how, received);
+}
+
+/** Receives the body first, if the signature covers it without telling its hash. */
+function withSignature(
+  { stubs, keyring }: Rooms,
+  { x, entry, profile, session }: Job,
+  outgoing: Outgoing,
+  { injection, stub = '' }: Step,
+  given: Buffer | undefined,
+): Promise<Outgoing> | undefined {
+  const { out } = outgoing;
+  const { placement } = injection;
+  if (!signs(placement) || placement.verify(out, stub, stubs)) return undefined;
+  return Promise.resolve(given ?? receive(x, placement.limit)).then(received => {
+    entry.body = { seen: stubsIn(received, stubs) };
+    out.body = { kind: 'signed', content: received };
+    settleFields(out, false);
+    try {
+      placement.verify(out, stub, stubs);
+    } catch (thrown) {
+      if (keyring.patterns(profile, session).find(received)) throw new Refusal('secret_in_request');
+      throw thrown;
+    }
+    return { ...outgoing, received };
+  });
 }
 
 async function settled(
@@ -139,8 +166,7 @@ class Whole implements Sink {
 
   end(trailers: RawHeaders): void {
     // A header that comes after the body was never judged: no rule covers it.
-    if (trailers.length > 0)
-      this.#reject(new Refusal('malformed_request', { message: 'A request may not carry trailers' }));
+    if (trailers.length > 0) this.#reject(noTrailers(trailers));
     else this.#resolve(this.#bytes.subarray(0, this.#length));
   }
 

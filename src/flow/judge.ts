@@ -36,7 +36,7 @@ export function judge(rooms: Rooms, x: Exchange, channel: Channel, originForm: s
   const profile = rooms.profiles.get(session.profile);
   try {
     const target = requestTarget(x.head, channel, originForm);
-    const websocket = offerOf(x.head);
+    const websocket = offerOf(x.head, x.isHttp2);
     const decision = profile ? decide(profile.table, target) : NO_PROFILE;
     entry.event.rule = decision.rule?.name ?? null;
     if (decision.verdict === 'deny' || !profile) {

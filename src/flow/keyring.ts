@@ -60,6 +60,7 @@ export class Keyring {
     if (ready && ready.version === this.cache.version && Date.now() < ready.until) return undefined;
     let pending: Promise<unknown>[] | undefined;
     for (const name of profile.vaulted) {
+      if (this.cache.isLeased(name) && !needed.includes(name)) continue;
       const got = this.cache.get(name);
       if (!(got instanceof Promise)) continue;
       // A token that is here serves without the secret that it was minted from.
@@ -94,12 +95,22 @@ export class Keyring {
     return current;
   }
 
-  /** After the upstream refused a value: whether there is another one by now. */
-  async renew(name: string, rejected: Secret, session: Session): Promise<boolean> {
+  /** Whether the value for an injection is older than its time, as its vault cannot be reached. */
+  isStale(name: string): boolean {
+    return !this.#minted.has(name) && this.cache.isStale(name);
+  }
+
+  /**
+   * After the upstream refused a value: whether there is another one by now. A token that gets a 403 is no worse than
+   * the next one would be.
+   */
+  async renew(name: string, rejected: Secret, session: Session, status: 401 | 403): Promise<boolean> {
+    const isMinted = this.#minted.has(name);
+    if (isMinted && status === 403) return false;
     try {
-      const present = this.#minted.has(name)
+      const present = isMinted
         ? this.#mints.remint(name, session, rejected)
-        : this.cache.refetch(name, rejected);
+        : this.cache.refetch(name, rejected, status);
       return !(await present).equals(rejected);
     } catch (cause) {
       this.#log.warn('a credential that the upstream rejected cannot be fetched again', {

@@ -1,9 +1,10 @@
 import { Refusal } from '../errors.ts';
 import { Outbound } from '../inject/outbound.ts';
 import { StubCounter } from '../inject/stub.ts';
+import { standsFor } from '../inject/stands-for.ts';
 import { apply, plan } from '../inject/swap.ts';
 import { Scrubber } from '../scrub/index.ts';
-import { has } from '../fields.ts';
+import { fieldLines, has } from '../fields.ts';
 import { handshakeFields, isOfOneLeg, newKey } from '../wire/websocket/handshake.ts';
 import { ask, type Reply } from './ask.ts';
 import { finished } from './body.ts';
@@ -25,16 +26,15 @@ export function outgoing(
   // Each place of the plan holds one stub: every further one stands where it does not belong.
   if (stubs !== swaps.swapped) throw new Refusal('stub_misplaced');
   const key = websocket && newKey();
-  if (key !== undefined) shakeHands(out, key);
+  if (key !== undefined) shakeHands(out);
   return { out, swaps, credentials: swaps.steps.map(step => step.injection.credential), key };
 }
 
 /** A handshake of the gate's own: nothing in the upstream's answer to it depends on what the client chose. */
-function shakeHands({ headers }: Outbound, key: string): void {
+function shakeHands({ headers }: Outbound): void {
   for (let i = headers.length - 2; i >= 0; i -= 2) {
     if (isOfOneLeg(headers[i] as string)) headers.splice(i, 2);
   }
-  headers.push(...handshakeFields(key));
 }
 
 /** Places the credentials, sends the request and waits for the upstream's answer. */
@@ -46,13 +46,18 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     throw new Refusal('secret_in_request');
   outgoing.sent = credentials.map(name => rooms.keyring.secret(name, session));
   const placed = apply(out, swaps, name => rooms.keyring.secret(name, session));
-  const head = out.render();
+  const head = out.render() + (key === undefined ? '' : fieldLines(handshakeFields(key)));
   entry.event.injected = placed.map(({ credential, at, version }) => ({
     credential,
     placement: at,
     version,
+    ...(rooms.keyring.isStale(credential) && { stale: true }),
   }));
-  const scrubber = new Scrubber(patterns, name => session.stubs.get(name) ?? '');
+  const scrubber = new Scrubber(
+    patterns,
+    name => standsFor(session, name, rooms.stubs),
+    () => rooms.keyring.patterns(profile, session),
+  );
   const counter = x.head.length === 0 ? undefined : new StubCounter(rooms.stubs);
   entry.body = counter ?? null;
   const body = finished(outgoing, rooms.stubs, entry);
@@ -62,6 +67,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     head,
     out,
     body,
+    stage: placed.at(-1)?.upload,
     patterns,
     scrubber,
     counter,
@@ -69,15 +75,20 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
   });
 }
 
-/** After a 401: whether there is another value than the one that was sent, and the request can be sent again. */
+/**
+ * After a 401 or a 403: whether there is another value than the one that was sent, and the request can be sent again. If
+ * it cannot, the next one has the new value.
+ */
 export async function renewed(
   { keyring }: Rooms,
   { x, session }: Job,
   { credentials, sent = [], received }: Outgoing,
+  status: 401 | 403,
 ): Promise<boolean> {
-  if ((x.head.length !== 0 && !received) || credentials.length === 0) return false;
-  const changed = await Promise.all(
-    sent.map((secret, i) => keyring.renew(credentials[i] as string, secret, session)),
+  if (credentials.length === 0) return false;
+  const renewing = Promise.all(
+    sent.map((secret, i) => keyring.renew(credentials[i] as string, secret, session, status)),
   );
-  return changed.includes(true);
+  const isGone = x.head.length !== 0 && !received;
+  return !isGone && (await renewing).includes(true);
 }

@@ -14,6 +14,13 @@ export function toBase62(bytes: Uint8Array, length: number): string {
   return text;
 }
 
+const BASE32 = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
+
+/** One character of base32 (RFC 4648, section 6) for each byte: its low five bits. */
+export function toBase32(bytes: Uint8Array): string {
+  return Array.from(bytes, byte => BASE32[byte & 31]).join('');
+}
+
 /** `length` random characters, 5.95 bits each. */
 export function randomBase62(length: number): string {
   let text = '';

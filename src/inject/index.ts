@@ -1,5 +1,6 @@
 import { Registry } from '../registry.ts';
 import type { Placement } from '../types.ts';
+import { awsSigV4 } from './aws-sigv4.ts';
 import { basic } from './basic.ts';
 import { bearer } from './bearer.ts';
 import { cookie } from './cookie.ts';
@@ -19,5 +20,6 @@ export const placements = new Registry<Placement>([
   cookie,
   json,
   form,
+  awsSigV4,
   websocket,
 ]);

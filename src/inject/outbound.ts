@@ -32,13 +32,15 @@ export class Outbound implements OutboundHead {
   readonly headers: (string | Secret)[];
   body: OutboundBody | undefined = undefined;
 
-  readonly #source: RequestHead;
+  readonly source: RequestHead;
+  readonly originForm: string;
 
   private constructor(source: RequestHead, target: string, headers: string[]) {
     this.method = source.method;
     this.target = target;
+    this.originForm = target;
     this.headers = headers;
-    this.#source = source;
+    this.source = source;
   }
 
   /** `target`: origin-form, as it was judged. */
@@ -61,7 +63,7 @@ export class Outbound implements OutboundHead {
    * With `fields`, the one place where a secret becomes text.
    */
   render(): string {
-    const source = this.#source;
+    const source = this.source;
     const headers = this.headers.map(part => (typeof part === 'string' ? part : textOf(part, PRINTABLE)));
     // The line as it came says the same, and is one piece with what follows it.
     if (this.target === source.target && source.minor === 1) return fieldLines(headers, source, true);
@@ -83,7 +85,7 @@ export class Outbound implements OutboundHead {
       else headers.push(name, value);
     }
     // gRPC needs to know that trailers pass (RFC 9110, section 10.1.4).
-    if (get(this.#source.headers, 'te')?.toLowerCase() === 'trailers') headers.push('te', 'trailers');
+    if (get(this.source.headers, 'te')?.toLowerCase() === 'trailers') headers.push('te', 'trailers');
     return {
       method: this.method,
       authority,

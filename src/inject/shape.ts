@@ -29,9 +29,18 @@ export const SHAPES = {
   'telegram-bot': '0000000000:AA{33}',
   npm: 'npm_{36}',
   pypi: 'pypi-AgEIcHlwaS5vcmc{140}',
+  // A secret access key; its access key id, and a session token, are made of it.
+  aws: '{40}',
+  'aws-session': '{40}',
 } as const satisfies Record<string, string>;
 
 export const DEFAULT_SHAPE = 'generic';
+/** Those that can sign for `aws-sigv4`; the second one has a session token, for clients that insist on one. */
+export const AWS_SHAPES = ['aws', 'aws-session'] as const;
+
+export function isAwsShape(shape: unknown): boolean {
+  return AWS_SHAPES.some(name => name === shape);
+}
 
 /** A shape from its name or its template, such as `sk-proj-{48}`; throws Error that says what to write instead. */
 export function parseShape(text: string): Shape {

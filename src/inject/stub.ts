@@ -1,11 +1,15 @@
 import { Buffer } from 'node:buffer';
 import { createHmac, hkdfSync } from 'node:crypto';
-import { randomBase62, toBase62 } from './base62.ts';
+import { randomBase62, toBase32, toBase62 } from './base62.ts';
 import { percentDecode } from './percent.ts';
 import { type Shape, TAG_LENGTH } from './shape.ts';
 
 const MARKER_LENGTH = 5;
 const MAC_LENGTH = 9;
+/** Of an access key id, whose alphabet is smaller. */
+const ID_NONCE_LENGTH = 5;
+const ID_MAC_LENGTH = 6;
+const ID_TAG_LENGTH = MARKER_LENGTH + ID_NONCE_LENGTH + ID_MAC_LENGTH;
 /** Candidates in one text or body that are verified; an honest text holds few, so further ones count as they are. */
 const MAX_VERIFIED = 64;
 /** Verified tags that are remembered, so that a stub in use costs no HMAC. */
@@ -29,6 +33,8 @@ export interface Needle {
  * The maker and the judge of a gate's stubs. The longest random part of a stub begins with a tag of 20 characters:
  * a marker (5, the same in all stubs of the gate), a nonce (6) and a MAC (9: 53 bits of HMAC-SHA-256 over both).
  * So a stub is known wherever it stands, whole or cut, of any session, revoked or not, without a table of stubs.
+ * AWS keys are two texts: the stub is the secret access key, and makes its access key id, of which 16 characters are a
+ * tag, too: marker, nonce (5) and MAC (6: 30 bits).
  */
 export class StubKey {
   readonly marker: string;
@@ -76,16 +82,43 @@ export class StubKey {
     return seen;
   }
 
-  /** Whether a text of 20 characters is the tag of one of this gate's stubs. */
+  /** `AKIA` and 16 characters of base32, as AWS issues them; of one stub always the same. */
+  accessKeyId(stub: string): string {
+    const text = this.marker + toBase32(this.#hmac(`aws id ${stub}`).subarray(0, ID_NONCE_LENGTH));
+    return `AKIA${text}${this.#idMac(text)}`;
+  }
+
+  /** As long as a client may need one, not as long as those of AWS; of one stub always the same. */
+  sessionToken(stub: string): string {
+    const nonce = toBase62(this.#hmac(`aws token ${stub}`), TAG_LENGTH - MARKER_LENGTH - MAC_LENGTH);
+    const text = this.marker + nonce;
+    return `IQoJb3JpZ2luX2Vj${text}${this.#mac(text)}`;
+  }
+
+  /** Whether a text of 20 characters is, or one of 16 or more begins with, the tag of one of this gate's stubs. */
   isTag(tag: string): boolean {
     if (this.#verified.has(tag)) return true;
-    if (tag.length !== TAG_LENGTH) return false;
-    const bound = tag.length - MAC_LENGTH;
-    if (this.#mac(tag.slice(0, bound)) !== tag.slice(bound)) return false;
+    if (!this.#isStubTag(tag) && !this.#isIdTag(tag)) return false;
     if (this.#verified.size >= MAX_REMEMBERED) this.#verified.clear();
     // A copy: a slice would keep the whole text that it was cut from.
     this.#verified.add(Buffer.from(tag, 'latin1').toString('latin1'));
     return true;
+  }
+
+  #isStubTag(tag: string): boolean {
+    const bound = TAG_LENGTH - MAC_LENGTH;
+    return tag.length === TAG_LENGTH && this.#mac(tag.slice(0, bound)) === tag.slice(bound);
+  }
+
+  #isIdTag(tag: string): boolean {
+    const bound = ID_TAG_LENGTH - ID_MAC_LENGTH;
+    return (
+      tag.length >= ID_TAG_LENGTH && this.#idMac(tag.slice(0, bound)) === tag.slice(bound, ID_TAG_LENGTH)
+    );
+  }
+
+  #idMac(text: string): string {
+    return toBase32(this.#hmac(`aws id ${text}`).subarray(0, ID_MAC_LENGTH));
   }
 
   #tag(): string {
@@ -157,9 +190,10 @@ export class StubCounter {
 /**
  * It begins with R to V because then neither it nor any of its base64 cores begins with a hexadecimal digit: no `%`
  * put before it can make a percent-decoder swallow it. Those letters are also rare in text, which makes the search fast.
+ * The others are upper case or digits, so that it can stand in an access key id.
  */
 function markerOf(bytes: Buffer): string {
-  return 'RSTUV'.charAt(bytes.readUInt32BE(0) % 5) + toBase62(bytes.subarray(4), MARKER_LENGTH - 1);
+  return 'RSTUV'.charAt(bytes.readUInt32BE(0) % 5) + toBase32(bytes.subarray(4, MARKER_LENGTH + 3));
 }
 
 function plainNeedle(marker: string): Needle {

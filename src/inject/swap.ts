@@ -1,12 +1,15 @@
 import { Refusal } from '../errors.ts';
 import type { Secret } from '../secret.ts';
-import type { Injection, OutboundHead, Rule, Session } from '../types.ts';
+import type { BodyStage, Injection, OutboundHead, Rule, Session } from '../types.ts';
+import { signs } from './signing.ts';
 import type { StubKey } from './stub.ts';
 
 /** One credential that will be written: in the place of `stub`, or at the place if none stands there. */
 export interface Step {
   readonly injection: Injection;
   readonly stub: string | undefined;
+  /** Further stubs that belong to it. */
+  readonly beside?: number;
 }
 
 /** What a request will carry, known before any credential is fetched. */
@@ -17,6 +20,8 @@ export interface Plan {
    * any further one, a second copy at the same place included, is where it does not belong.
    */
   readonly swapped: number;
+  /** The last step, if it signs the request. */
+  readonly signing?: Step;
 }
 
 export interface Swap {
@@ -29,6 +34,8 @@ export interface Swap {
   readonly version: string | null;
   /** The exact text sent, to be scrubbed. */
   readonly wire: Secret;
+  /** What the body goes through. */
+  readonly upload: BodyStage | undefined;
 }
 
 const NOTHING: Plan = { steps: [], swapped: 0 };
@@ -55,9 +62,10 @@ export function plan(
     }
     if (!step) continue;
     steps.push(step);
-    if (step.stub !== undefined) swapped++;
+    if (step.stub !== undefined) swapped += 1 + (step.beside ?? 0);
   }
-  return { steps, swapped };
+  const last = steps.at(-1);
+  return last && signs(last.injection.placement) ? { steps, swapped, signing: last } : { steps, swapped };
 }
 
 /** Carries the plan out. `secrets` gives the credential's current value. */
@@ -65,8 +73,8 @@ export function apply(out: OutboundHead, planned: Plan, secrets: (credential: st
   return planned.steps.map(({ injection, stub }) => {
     const { credential, placement } = injection;
     const secret = secrets(credential);
-    const { at, wire } = placement.inject(out, stub, secret);
-    return { credential, placement: placement.type, at, version: secret.version ?? null, wire };
+    const { at, wire, upload } = placement.inject(out, stub, secret);
+    return { credential, placement: placement.type, at, version: secret.version ?? null, wire, upload };
   });
 }
 
@@ -81,14 +89,18 @@ function planSlot(
   let always: Injection | undefined;
   let hasPlace = false;
   for (const injection of slot) {
+    const { placement } = injection;
+    const signing = signs(placement) ? placement : undefined;
     const stub = session.stubs.get(injection.credential);
-    const texts = injection.placement.find(out);
+    const standsAs = signing && stub !== undefined ? signing.idOf(stub, key) : stub;
+    const texts = placement.find(out);
     if (injection.when === 'always' && !hasPlace) {
       always = injection;
       hasPlace = texts !== undefined;
     }
     if (!texts) continue;
-    if (stub !== undefined && texts.includes(stub)) return { injection, stub };
+    if (stub !== undefined && texts.includes(standsAs as string))
+      return { injection, stub, ...(signing && { beside: signing.beside(out, stub, key) }) };
     standing.push(...texts);
   }
   if (standing.some(text => key.count(text) > 0)) throw new Refusal('stub_misplaced');
@@ -105,11 +117,13 @@ function planSlot(
 
 const slots = new WeakMap<Rule, readonly (readonly Injection[])[]>();
 
-/** A rule's injections by place, in its order; grouped once. */
+/** A rule's injections by place, in its order, but what signs the request last; grouped once. */
 function slotsOf(rule: Rule): readonly (readonly Injection[])[] {
   let grouped = slots.get(rule);
   if (!grouped) {
-    grouped = [...Map.groupBy(rule.injections, injection => injection.placement.slot).values()];
+    const isLast = (slot: readonly Injection[]): number => Number(slot.some(one => signs(one.placement)));
+    const groups = [...Map.groupBy(rule.injections, injection => injection.placement.slot).values()];
+    grouped = groups.toSorted((a, b) => isLast(a) - isLast(b));
     slots.set(rule, grouped);
   }
   return grouped;

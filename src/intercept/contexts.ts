@@ -66,6 +66,7 @@ export class Contexts {
       minVersion: 'TLSv1.2',
       maxVersion: 'TLSv1.3',
       ciphers: CIPHERS,
+      honorCipherOrder: true,
       ecdhCurve: GROUPS,
       ticketKeys,
       sessionTimeout: TICKET_LIFETIME,

@@ -7,7 +7,7 @@ import { Http2ServerConnection } from '../wire/h2/server.ts';
 import type { Connection, Exchange } from '../wire/message.ts';
 import { ServerConnection } from '../wire/server.ts';
 import type { ProxyRooms } from './rooms.ts';
-import { MAX_STREAMS, type Tunnel, type Tunnels } from './tunnels.ts';
+import type { Tunnel, Tunnels } from './tunnels.ts';
 
 /** First byte of a TLS record that holds a handshake (RFC 8446, section 5.1). */
 const TLS_HANDSHAKE = 0x16;
@@ -66,7 +66,7 @@ export class InterceptedTunnel implements Tunnel {
       return;
     }
     const request = (x: Exchange): void => {
-      if (this.#tunnels.streams(this.session) > MAX_STREAMS) refuse(x, TOO_MANY_STREAMS);
+      if (this.#tunnels.streams(this.session) > limits.sessionStreams) refuse(x, TOO_MANY_STREAMS);
       else handle(x);
     };
     this.#http2 = new Http2ServerConnection(socket, limits, { request, malformed: refuse, closed });

@@ -8,6 +8,8 @@ export interface ListenLimits extends WireLimits {
   readonly tunnels: number;
   /** Open tunnels per session to hosts that no rule allows, kept only so that the client can read the refusal. */
   readonly deniedTunnels: number;
+  /** HTTP/2 streams under way per session: each may hold a window of data that its client does not read. */
+  readonly sessionStreams: number;
   /** Time for a TLS handshake with the sandbox's client, ms. */
   readonly handshakeMs: number;
 }

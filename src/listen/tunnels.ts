@@ -1,6 +1,3 @@
-/** HTTP/2 streams under way per session: each may hold a window of data that its client does not read. */
-export const MAX_STREAMS = 256;
-
 /** One open tunnel, whatever stands at its ends. Times: performance.now(). */
 export interface Tunnel {
   readonly session: string;

@@ -1,9 +1,12 @@
 import { Refusal } from '../errors.ts';
-import { Secret } from '../secret.ts';
+import type { Secret } from '../secret.ts';
 import { type Log, type Principal, VaultError } from '../types.ts';
 import { type Minted, MintedCredential } from './credential.ts';
+import { asVaultError } from './fault.ts';
 import { type Dial, poster, sender } from './http.ts';
 import type { MintSource, Token } from './minter.ts';
+import { Revoker } from './revoke.ts';
+import { readSources, rereadSources, sourceNames, type Vaulted } from './sources.ts';
 
 const MISSING_MS = 10_000;
 const UNAVAILABLE_MS = 2_000;
@@ -12,12 +15,6 @@ const REMINT_MS = 5_000;
 /** How long before its end a token is replaced; a short one a fifth of its life before. */
 const MARGIN_MS = 60_000;
 const TIMEOUT_MS = 10_000;
-
-/** Where the long-lived secrets are: the vaults' cache. */
-export interface Vaulted {
-  get(name: string): Secret | Promise<Secret>;
-  refetch(name: string, rejected: Secret): Promise<Secret>;
-}
 
 export interface MintCacheOptions {
   readonly mints: ReadonlyMap<string, MintSource>;
@@ -41,6 +38,10 @@ interface Held {
 export class MintCache {
   readonly #credentials = new Map<string, MintedCredential>();
   readonly #held = new WeakMap<Principal, Held>();
+  readonly #ended = new WeakSet<Principal>();
+  /** Tokens that some live session was given. */
+  readonly #inUse = new Set<Minted>();
+  readonly #revoker: Revoker;
   readonly #vaulted: Vaulted;
   readonly #dial: Dial;
   readonly #now: () => number;
@@ -56,6 +57,8 @@ export class MintCache {
     this.#log = options.log;
     this.#onMint = options.onMint ?? (() => {});
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+    const { dial, log } = options;
+    this.#revoker = new Revoker({ dial, log, vaulted: name => options.vaulted.get(name) });
     this.reconfigure(options.mints);
   }
 
@@ -123,6 +126,36 @@ export class MintCache {
     return secrets;
   }
 
+  /** A session has ended: tokens that only it was given are revoked, in the background. */
+  release(who: Principal): void {
+    this.#ended.add(who);
+    const held = this.#held.get(who);
+    if (!held) return;
+    this.#held.delete(who);
+    for (const minted of [...held.current.values(), ...held.replaced])
+      if (--minted.holders === 0) this.#end(minted);
+  }
+
+  /** Revokes every token; settles when that is done, within some seconds. Never rejects. */
+  async close(): Promise<void> {
+    const all = [...this.#inUse];
+    for (const minted of all) this.#end(minted);
+    await Promise.allSettled(all.map(async ({ inFlight }) => inFlight));
+    await this.#revoker.idle();
+  }
+
+  /** After the mint that is under way, unless somebody was given it meanwhile. */
+  #end(minted: Minted): void {
+    this.#inUse.delete(minted);
+    const revoke = (): void => {
+      if (this.#inUse.has(minted)) return;
+      this.#revoker.revoke(minted, this.#now());
+      this.#version++;
+    };
+    if (minted.inFlight) minted.inFlight.then(revoke, revoke);
+    else revoke();
+  }
+
   /** Takes a new configuration; a token stays in use if nothing about its credential changed. */
   reconfigure(mints: ReadonlyMap<string, MintSource>): void {
     const now = this.#now();
@@ -142,12 +175,15 @@ export class MintCache {
   #mintedFor(name: string, who: Principal): Minted {
     const credential = this.#credentials.get(name);
     if (!credential?.source) throw new VaultError('missing', `credential "${name}" is not minted`);
+    if (this.#ended.has(who)) throw new VaultError('missing', 'the session has ended');
     const held: Held = this.#held.get(who) ?? { current: new Map(), replaced: [] };
     const before = held.current.get(name);
     if (before?.source === credential.source) return before;
     const minted = credential.open(credential.source.minter.scope(who));
     this.#held.set(who, held);
     held.current.set(name, minted);
+    minted.holders++;
+    this.#inUse.add(minted);
     if (before) held.replaced.push(before);
     // It may hold a token already, which this session could not be given before.
     this.#version++;
@@ -185,20 +221,14 @@ export class MintCache {
 
   /** Once more, if the issuer refuses what was read from the vault, and the vault has something else by now. */
   async #run(minted: Minted): Promise<Token> {
-    const names = ['', ...minted.source.further.keys()];
-    const read = await Promise.all(
-      names.map(async option => (isNone(minted, option) ? NONE : this.#vaulted.get(minted.vaulted(option)))),
-    );
+    const names = sourceNames(minted);
+    const read = await readSources(minted, this.#vaulted);
     try {
       return await this.#ask(minted, names, read);
     } catch (error) {
       if (!(error instanceof VaultError) || error.kind !== 'missing') throw error;
-      const again = await Promise.all(
-        names.map(async (option, i) =>
-          isNone(minted, option) ? NONE : this.#vaulted.refetch(minted.vaulted(option), read[i] as Secret),
-        ),
-      ).catch(() => read);
-      if (again.every((secret, i) => secret.equals(read[i] as Secret))) throw error;
+      const again = await rereadSources(minted, this.#vaulted, read);
+      if (!again) throw error;
       return this.#ask(minted, names, again);
     }
   }
@@ -260,19 +290,4 @@ export class MintCache {
     this.#log?.warn('a credential cannot be minted', { credential: name, cause: cause.message });
     return new Refusal('credential_unavailable', { cause });
   }
-}
-
-/** In the place of `from` where there is none. */
-const NONE = new Secret('', '');
-
-function isNone({ source }: Minted, option: string): boolean {
-  return option === '' && !source.isVaulted;
-}
-
-/** What a vault or a minter said, or the kind of any other error only: its text may quote a secret. */
-function asVaultError(name: string, error: unknown): VaultError {
-  const known = error instanceof Refusal ? error.cause : error;
-  if (known instanceof VaultError) return known;
-  const { name: kind = 'Error', code = '' } = (known ?? {}) as { name?: string; code?: string };
-  return new VaultError('unavailable', `credential "${name}": minting failed with ${kind} ${code}`.trimEnd());
 }

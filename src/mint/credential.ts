@@ -33,6 +33,8 @@ export class Minted {
   /** Caused by answers of 401 since the last one that was due. */
   remints = 0;
   inFlight: Promise<Secret> | undefined;
+  /** Sessions that were given it, and live. */
+  holders = 0;
   #previous: Replaced[] = [];
 
   constructor(of: MintedCredential, source: MintSource, scope: string) {
@@ -52,6 +54,17 @@ export class Minted {
     if (!before || before.equals(secret)) return;
     this.#previous.push(replaced(before, this.expiresAt, now));
     this.#previous = worthFinding(this.#previous, now);
+  }
+
+  /** Nobody is given it any more: the values that have not ended, which are only looked for from now on. */
+  release(now: number): Secret[] {
+    const { current } = this;
+    if (current) this.#previous.push(replaced(current, this.expiresAt, now));
+    this.current = undefined;
+    this.freshUntil = this.waitFrom = this.expiresAt = 0;
+    const alive = this.#previous.filter(({ endsAt }) => now < endsAt);
+    this.#previous = this.#previous.map(one => ({ ...one, endsAt: Math.min(one.endsAt, now) }));
+    return alive.map(({ secret }) => secret);
   }
 
   /** Every value that a response may still hold. */

@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { define } from '../registry.ts';
+import type { Secret } from '../secret.ts';
 import { type Principal, VaultError } from '../types.ts';
 import { endpoint } from './fields.ts';
 import { malformed, refused } from './http.ts';
 import { BACKDATED_S, signJwt } from './jwt.ts';
-import type { Material, Minter, Token } from './minter.ts';
+import type { Material, Minter, Revocation, Token } from './minter.ts';
 import { tokenOf } from './token.ts';
 
 /** The answer allows 10 minutes from its own clock's view. s */
@@ -52,11 +53,13 @@ class GithubApp implements Minter {
   readonly rotates = false;
   readonly #options: z.output<typeof schema>;
   readonly #url: URL;
+  readonly #revocation: URL;
 
   constructor(options: z.output<typeof schema>) {
     this.#options = options;
-    const path = `/app/installations/${options.installation_id}/access_tokens`;
-    this.#url = new URL(`${options.api.replace(/\/+$/, '')}${path}`);
+    const api = options.api.replace(/\/+$/, '');
+    this.#url = new URL(`${api}/app/installations/${options.installation_id}/access_tokens`);
+    this.#revocation = new URL(`${api}/installation/token`);
   }
 
   scope(who: Principal): string {
@@ -87,6 +90,18 @@ class GithubApp implements Minter {
     if (typeof expiresAt !== 'string' || Number.isNaN(Date.parse(expiresAt)))
       throw malformed(this.#url, 'has no "expires_at"');
     return tokenOf(this.#url, 'token', body['token'], Date.parse(expiresAt), now);
+  }
+
+  /** docs.github.com/rest/apps/installations#revoke-an-installation-access-token */
+  async revoke(token: Secret, { post }: Revocation): Promise<void> {
+    const headers = {
+      authorization: `Bearer ${token.reveal()}`,
+      accept: 'application/vnd.github+json',
+      'x-github-api-version': '2022-11-28',
+    };
+    const { status } = await post(this.#revocation, headers, '', 'revoke by DELETE');
+    // 401: it has ended already.
+    if (status !== 204 && status !== 401) throw refused(this.#revocation, status);
   }
 }
 

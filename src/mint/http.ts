@@ -16,29 +16,39 @@ export interface Answer {
   readonly body: Readonly<Record<string, unknown>>;
 }
 
-/** One POST to a URL of the configuration. Rejects with VaultError unless the answer is a JSON object, whatever its status. */
-export type Post = (url: URL, headers: Readonly<Record<string, string>>, body: string) => Promise<Answer>;
+/**
+ * One request to a URL of the configuration, a POST unless it says another method. Rejects with VaultError unless the
+ * answer is a JSON object, whatever its status; to a POST that asks for a token an empty one is none.
+ */
+export type Post = (
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+  kind?: 'revoke by POST' | 'revoke by DELETE',
+) => Promise<Answer>;
 
 /** The same, whatever the text of the answer is. */
 export type Send = (
   url: URL,
   headers: Readonly<Record<string, string>>,
   body: string,
+  method?: 'POST' | 'DELETE',
 ) => Promise<{ readonly status: number; readonly text: string }>;
 
 export function poster(send: Send): Post {
-  return async (url, headers, body) => {
-    const { status, text } = await send(url, headers, body);
-    return { status, body: parse(text, url, status) };
+  return async (url, headers, body, kind) => {
+    const { status, text } = await send(url, headers, body, kind === 'revoke by DELETE' ? 'DELETE' : 'POST');
+    // Nobody reads what is said of a revocation: it may be empty, or `OK`.
+    return { status, body: kind ? {} : parse(text, url, status) };
   };
 }
 
 /** A `Send` of bounded time and size that follows no redirect. What was sent and received stands in no error. */
 export function sender(dial: Dial, signal: AbortSignal): Send {
-  return async (url, headers, body) => {
+  return async (url, headers, body, method = 'POST') => {
     const socket = await open(dial, url, signal);
     try {
-      const answer = await exchange(socket, url, headers, body, signal);
+      const answer = await exchange(socket, url, method, headers, body, signal);
       const { statusCode: status = 0 } = answer;
       if (status < 200 || (status >= 300 && status < 400))
         throw fault(url, `it answered ${status}, and no redirect is followed; write the final URL`);
@@ -78,6 +88,7 @@ async function open(dial: Dial, url: URL, signal: AbortSignal): Promise<Socket> 
 function exchange(
   socket: Socket,
   url: URL,
+  method: 'POST' | 'DELETE',
   headers: Readonly<Record<string, string>>,
   body: string,
   signal: AbortSignal,
@@ -86,7 +97,7 @@ function exchange(
     const outgoing = request(
       {
         createConnection: () => socket,
-        method: 'POST',
+        method,
         path: url.pathname,
         headers: {
           host: url.host,

@@ -38,6 +38,14 @@ export interface Minter {
   mint(scope: string, material: Material): Promise<Token>;
   /** Variables of the gate that it reads when there is no `from`: no sandbox may inherit them. */
   readonly variables?: readonly string[];
+  /** Tells the issuer that a token is needed no longer; absent: it cannot be told. Throws VaultError. */
+  revoke?(token: Secret, material: Revocation): Promise<void>;
+}
+
+export interface Revocation {
+  readonly post: Post;
+  /** A secret that a mint has, by its option; the empty text is `from`. Undefined if there is none. */
+  readonly secret: (option: string) => Secret | Promise<Secret> | undefined;
 }
 
 /** A credential whose value is minted. */

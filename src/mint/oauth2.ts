@@ -4,9 +4,9 @@ import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import { authenticate, clientAuthFields } from './client-auth.ts';
 import { endpoint, printable, secretRef } from './fields.ts';
-import { type Answer, malformed } from './http.ts';
+import { type Answer, malformed, refused } from './http.ts';
 import { BACKDATED_S, signJwt } from './jwt.ts';
-import type { Material, Minter, Token } from './minter.ts';
+import type { Material, Minter, Revocation, Token } from './minter.ts';
 import { secretOf, tokenOf } from './token.ts';
 import { lifetime, requireGranted } from './token-answer.ts';
 
@@ -36,6 +36,11 @@ const schema = z
     subject: printable('user@example.com')
       .optional()
       .describe('jwt-bearer: for whom the token is asked. Most servers want it, Google only for delegation.'),
+    revocation_url: endpoint()
+      .optional()
+      .describe(
+        'Revocation endpoint (RFC 7009): a token is revoked when the last session that has it ends. A server may end the refresh token with it.',
+      ),
   })
   .refine(({ grant, client_secret }) => grant !== 'client_credentials' || client_secret === undefined, {
     path: ['client_secret'],
@@ -64,12 +69,17 @@ const schema = z
 class OAuth2 implements Minter {
   readonly rotates: boolean;
   readonly #options: z.output<typeof schema>;
+  readonly revoke?: (token: Secret, revocation: Revocation) => Promise<void>;
   readonly #url: URL;
 
   constructor(options: z.output<typeof schema>) {
     this.#options = options;
     this.#url = new URL(options.token_url);
     this.rotates = options.grant === 'refresh_token';
+    if (options.revocation_url !== undefined) {
+      const url = new URL(options.revocation_url);
+      this.revoke = (token, revocation) => this.#revoke(url, token, revocation);
+    }
   }
 
   /** The same for every session. */
@@ -78,9 +88,10 @@ class OAuth2 implements Minter {
   }
 
   async mint(_: string, material: Material): Promise<Token> {
-    const { from, now, post, rotate, ttlMs } = material;
+    const { from, further, now, post, rotate, ttlMs } = material;
     const form = this.#grant(material);
-    const headers = this.#authenticate(material, form);
+    const isOwn = this.#options.grant === 'client_credentials';
+    const headers = this.#authenticate(isOwn ? from : further.get('client_secret'), form, now);
     const answer = await post(this.#url, headers, form.toString());
     const { body } = answer;
     this.#requireDone(answer);
@@ -90,6 +101,16 @@ class OAuth2 implements Minter {
     }
     const expiresAt = now + lifetime(this.#url, body['expires_in'], ttlMs);
     return tokenOf(this.#url, 'access_token', body['access_token'], expiresAt, now);
+  }
+
+  /** RFC 7009, section 2.1; who asks proves it as for a token. */
+  async #revoke(url: URL, token: Secret, { post, secret }: Revocation): Promise<void> {
+    const isOwn = this.#options.grant === 'client_credentials';
+    const form = new URLSearchParams({ token: token.reveal(), token_type_hint: 'access_token' });
+    const headers = this.#authenticate(await secret(isOwn ? '' : 'client_secret'), form, Date.now());
+    if (!headers['authorization']) form.set('client_id', this.#options.client_id);
+    const { status } = await post(url, headers, form.toString(), 'revoke by POST');
+    if (status !== 200) throw refused(url, status);
   }
 
   #grant({ from, now }: Material): URLSearchParams {
@@ -124,10 +145,9 @@ class OAuth2 implements Minter {
   }
 
   /** RFC 6749, section 2.3.1; a client without a secret only says who it is (section 3.2.1). */
-  #authenticate({ from, further, now }: Material, form: URLSearchParams): Record<string, string> {
+  #authenticate(secret: Secret | undefined, form: URLSearchParams, now: number): Record<string, string> {
     const { grant, client_id: id } = this.#options;
     const headers = { 'content-type': 'application/x-www-form-urlencoded' };
-    const secret = grant === 'client_credentials' ? from : further.get('client_secret');
     if (secret) return { ...headers, ...authenticate(this.#url, this.#options, secret, form, now) };
     if (grant === 'refresh_token') form.set('client_id', id);
     return headers;

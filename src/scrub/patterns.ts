@@ -57,11 +57,13 @@ export class Patterns {
   readonly #views: readonly View[];
   /** Whether view n shows its source up to where that ends for now. */
   readonly #open: boolean[] = Array.from({ length: ROUNDS }, () => false);
+  /** Whether escapes were looked for in the source of view n as it is now. */
+  readonly #hasEscapes: boolean[] = Array.from({ length: ROUNDS }, () => false);
   readonly #readers: readonly Reader[];
 
   /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
   constructor(secrets: readonly Secret[]) {
-    const prepared = secrets.map(prepare);
+    const prepared = secrets.flatMap(partsOf).map(prepare);
     const plain = unique(prepared.flatMap(one => one.plain));
     const inView = unique(prepared.flatMap(one => one.inView));
     this.empty = plain.length === 0;
@@ -117,7 +119,8 @@ export class Patterns {
     const hold = final ? to : matcher.unfinished(text, from, to);
     if (level === ROUNDS) return hold;
     this.#open[level] = false;
-    return source?.introduces === false ? hold : Math.min(hold, this.#decoded(level, text, from, to, final));
+    this.#hasEscapes[level] = source?.introduces !== false;
+    return this.#hasEscapes[level] ? Math.min(hold, this.#decoded(level, text, from, to, final)) : hold;
   }
 
   /** Searches what the escapes in text[from, to) stand for. */
@@ -207,10 +210,20 @@ export class Patterns {
 
   /** Where the outermost source of what stands at `p` starts: decoding from there on reads the same. */
   #tokenStart(level: number, p: number): number {
-    const view = this.#views[level];
-    if (!view || !this.#open[level] || p < view.start) return p;
+    if (level === ROUNDS || this.#hasEscapes[level] === false) return p;
+    const view = this.#views[level] as View;
+    const isShown = this.#open[level] === true && p >= view.start;
+    if (!isShown) return (this.#seekers[level] as Seeker).tokenStart(p);
     return view.sourceStart(this.#tokenStart(level + 1, view.indexOf(p)));
   }
+}
+
+/** What of a secret is worth something by itself, or names it. */
+function partsOf(secret: Secret): readonly Secret[] {
+  const { awsKeys } = secret;
+  if (!awsKeys) return [secret];
+  const { id, secretKey, token } = awsKeys;
+  return token ? [id, secretKey, token] : [id, secretKey];
 }
 
 /** What a secret is looked for as. */

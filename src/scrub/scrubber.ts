@@ -11,13 +11,30 @@ const NOTHING = Buffer.alloc(0);
 export class Scrubber {
   /** Secrets removed so far. */
   hits = 0;
-  readonly patterns: Patterns;
+  #patterns: Patterns;
   readonly #stubOf: (name: string) => string;
+  readonly #present: () => Patterns;
 
-  /** `stubOf`: what stands instead of a secret, by its name; '' if there is no stub. */
-  constructor(patterns: Patterns, stubOf: (name: string) => string) {
-    this.patterns = patterns;
+  /**
+   * `stubOf`: what stands instead of a secret, by its name; '' if there is no stub. `present`: asked at each chunk of a
+   * body for the patterns as they are by then, as a stream may outlive a secret.
+   */
+  constructor(patterns: Patterns, stubOf: (name: string) => string, present?: () => Patterns) {
+    this.#patterns = patterns;
     this.#stubOf = stubOf;
+    this.#present = present ?? (() => patterns);
+  }
+
+  /** As they were last. */
+  get patterns(): Patterns {
+    return this.#patterns;
+  }
+
+  /** As they are now; none at all can search nothing, so that the last ones stay. */
+  #renewed(): Patterns {
+    const present = this.#present();
+    if (!present.empty) this.#patterns = present;
+    return this.#patterns;
   }
 
   /** latin1 text: a field value, the status text. */
@@ -30,7 +47,8 @@ export class Scrubber {
 
   headers(raw: RawHeaders): RawHeaders {
     if (this.patterns.empty || raw.length === 0) return raw;
-    if (!this.patterns.find(Buffer.from(raw.join('\n'), 'latin1'))) return raw;
+    // Trailers, too, which come at the end of a stream.
+    if (!this.#renewed().find(Buffer.from(raw.join('\n'), 'latin1'))) return raw;
     return raw.map(text => this.text(text));
   }
 
@@ -47,8 +65,8 @@ export class Scrubber {
   }
 
   #pass(headers: RawHeaders): Pass {
-    if (!isGrpc(headers)) return new Text(this.patterns, this.#stubOf, this);
-    return new Messages(() => new Text(this.patterns, this.#stubOf, this, true), {
+    if (!isGrpc(headers)) return new Text(() => this.#renewed(), this.#stubOf, this);
+    return new Messages(() => new Text(() => this.#renewed(), this.#stubOf, this, true), {
       compressed: false,
       fault: () => new Refusal('undecodable_response', { message: 'A gRPC message that cannot be read' }),
     });
@@ -57,7 +75,7 @@ export class Scrubber {
 
 /** One text on its way through, in chunks. */
 class Text implements Pass {
-  readonly #patterns: Patterns;
+  readonly #present: () => Patterns;
   readonly #stubOf: (name: string) => string;
   readonly #count: { hits: number };
   readonly #keepLength: boolean;
@@ -66,12 +84,12 @@ class Text implements Pass {
   #done = 0;
 
   constructor(
-    patterns: Patterns,
+    present: () => Patterns,
     stubOf: (name: string) => string,
     count: { hits: number },
     keepLength = false,
   ) {
-    this.#patterns = patterns;
+    this.#present = present;
     this.#stubOf = stubOf;
     this.#count = count;
     this.#keepLength = keepLength;
@@ -84,11 +102,13 @@ class Text implements Pass {
   push(chunk: Buffer, final: boolean): Buffer {
     const text = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk]);
     const pieces: Buffer[] = [];
+    // Others than at the last chunk: what is held is searched again, from where reading it started.
+    const patterns = this.#present();
     let from = 0;
     let to = 0;
     do {
       to = Math.min(text.length, to + STRETCH);
-      const { matches, hold, base } = this.#patterns.search(text, from, to, final && to === text.length);
+      const { matches, hold, base } = patterns.search(text, from, to, final && to === text.length);
       for (const match of matches) {
         if (match.start >= hold) break;
         if (match.start >= this.#done) {
@@ -185,7 +205,12 @@ class Detector implements Sink {
   readonly #count = { hits: 0 };
 
   constructor(patterns: Patterns, next: Sink, onHit: (name: string) => void, headers: RawHeaders) {
-    const begin = (): Pass => new Text(patterns, name => (this.#seen ??= name), this.#count);
+    const begin = (): Pass =>
+      new Text(
+        () => patterns,
+        name => (this.#seen ??= name),
+        this.#count,
+      );
     this.#pass = isGrpc(headers) ? new Messages(begin, UPLOAD) : begin();
     this.#next = next;
     this.#onHit = onHit;

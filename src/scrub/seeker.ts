@@ -88,6 +88,11 @@ export class Seeker {
     }
   }
 
+  /** Where the escape starts that was passed last, if `p` stands inside of it; else `p`. */
+  tokenStart(p: number): number {
+    return p > this.skipped && p < this.clean ? this.skipped : p;
+  }
+
   /**
    * Where the first run from `from` on starts of as many bytes as the shortest match has, all of which may be part of
    * one. Looks at the last byte of a window first, as Boyer and Moore do. A run at the end may go on if the text does.

@@ -35,8 +35,8 @@ export interface UpstreamOptions {
 
 const SWEEP_MS = 500;
 /**
- * Protocols to offer: first what the client speaks, so that both legs are the same where that can be; a WebSocket
- * needs HTTP/1.1 (RFC 6455, section 1.2).
+ * Protocols to offer: first what the client speaks, so that both legs are the same where that can be; `websocket`: for
+ * one that no connection in HTTP/2 takes.
  */
 const ALPN = { http1: ['http/1.1', 'h2'], http2: ['h2', 'http/1.1'], websocket: ['http/1.1'] } as const;
 export type Wanted = keyof typeof ALPN;
@@ -77,9 +77,39 @@ export class Upstream {
     wanted: Wanted = 'http1',
   ): UpstreamConnection | Promise<UpstreamConnection> {
     const kind = wanted === 'http1' ? origin.scheme : wanted;
-    const key = `${kind}|${origin.host}|${origin.port}|${session}`;
+    const key = keyOf(kind, origin, session);
     const pool = this.#pools.get(key) ?? this.#addPool(key);
     return pool.take() ?? this.#open(pool, origin, wanted);
+  }
+
+  /**
+   * A connection for a WebSocket: in HTTP/2 (RFC 8441) where one is open that takes it, or where the client speaks that,
+   * or the origin nothing else; otherwise in HTTP/1.1. Rejects as `acquire`.
+   */
+  async acquireWebSocket(
+    origin: Origin,
+    session: string,
+    wanted: 'http1' | 'http2',
+  ): Promise<UpstreamConnection> {
+    const open = ['http2', origin.scheme].map(kind => this.#pools.get(keyOf(kind, origin, session)));
+    const known = open.map(pool => pool?.takeForWebSocket()).find(one => one !== undefined);
+    const taken = known ?? (wanted === 'http2' ? await this.#ready(origin, session) : undefined);
+    if (taken) return taken;
+    try {
+      return await this.acquire(origin, session, 'websocket');
+    } catch (thrown) {
+      const other = speaksOther(thrown) ? await this.#ready(origin, session) : undefined;
+      if (other) return other;
+      throw thrown;
+    }
+  }
+
+  /** A connection in whatever version the origin prefers, if it takes a WebSocket. */
+  async #ready(origin: Origin, session: string): Promise<UpstreamConnection | undefined> {
+    const connection = await this.acquire(origin, session, 'http2');
+    if (connection instanceof ClientConnection) return connection;
+    await connection.settled;
+    return connection.carriesWebSocket ? connection : undefined;
   }
 
   /** A connection for bytes that pass unread. */
@@ -138,6 +168,16 @@ export class Upstream {
   }
 }
 
+function keyOf(kind: string, { host, port }: Origin, session: string): string {
+  return `${kind}|${host}|${port}|${session}`;
+}
+
+/** Whether a server knows none of the protocols that it was offered (RFC 7301, section 3.2). */
+function speaksOther(thrown: unknown): boolean {
+  const cause = thrown instanceof Refusal ? (thrown.cause as NodeJS.ErrnoException | undefined) : undefined;
+  return cause?.code === 'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL';
+}
+
 interface Idle {
   readonly connection: ClientConnection;
   /** performance.now() */
@@ -174,6 +214,11 @@ class Pool {
       // Whether it ended a moment ago, and has not said so yet.
       if (!connection || (connection.socket.readable && connection.socket.writable)) return connection;
     }
+  }
+
+  /** An open connection that takes a WebSocket among its streams. */
+  takeForWebSocket(): Http2ClientConnection | undefined {
+    return this.#shared.find(one => one.carriesWebSocket);
   }
 
   /** Makes others wait for a connection, and for what it says of itself. */

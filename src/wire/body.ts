@@ -82,9 +82,14 @@ export class IncomingBody implements Source, DataSink {
 
   take(): Buffer | undefined {
     if (!this.complete || this.#fault || this.#trailers.length > 0) return undefined;
+    return this.unread();
+  }
+
+  /** What was received and nobody has read, which is then the caller's. */
+  protected unread(): Buffer {
     const chunks = this.#unread;
     this.#unread = [];
-    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
+    return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks);
   }
 
   /** Delivers a piece of the body, or keeps it until it is asked for. */

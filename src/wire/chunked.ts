@@ -2,14 +2,14 @@ import { Buffer } from 'node:buffer';
 import { Names } from '../fields.ts';
 import type { RawHeaders } from '../types.ts';
 import { CR, HEX, LF } from './chars.ts';
-import { fault, type Side } from './fault.ts';
+import { fault, type Side, TrailerFault } from './fault.ts';
 import { parseFields } from './fields.ts';
 
 /** Hexadecimal digits of a chunk size: chunks below 4 GiB. */
 const MAX_SIZE_DIGITS = 8;
 
 /** Fields that a trailer may not hold: framing, routing, authentication, content format (RFC 9110, section 6.5.1). */
-export const NOT_IN_TRAILERS = new Names(
+const NOT_IN_TRAILERS = new Names(
   'authorization',
   'cache-control',
   'connection',
@@ -133,10 +133,14 @@ export class ChunkedReader {
       this.#limits.headers,
       this.#side,
     ));
-    for (let i = 0; i < this.trailers.length; i += 2) {
-      if (NOT_IN_TRAILERS.has(this.trailers[i] as string)) {
-        throw fault(this.#side, 'A trailer that may only stand in the head');
-      }
-    }
+    checkTrailers(this.trailers, this.#side);
+  }
+}
+
+/** Throws TrailerFault for one that may only stand in the head. */
+export function checkTrailers(trailers: RawHeaders, side: Side): void {
+  for (let i = 0; i < trailers.length; i += 2) {
+    if (NOT_IN_TRAILERS.has(trailers[i] as string))
+      throw new TrailerFault(side, 'A trailer that may only stand in the head', trailers);
   }
 }

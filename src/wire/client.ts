@@ -8,6 +8,7 @@ import { fault } from './fault.ts';
 import { framingLines, NONE } from './framing.ts';
 import { hasBareLf, headLength, parseResponseHead } from './head.ts';
 import { type ClientLimits, MAX_INTERIM } from './limits.ts';
+import type { Carrier } from './message.ts';
 import { Progress } from './progress.ts';
 import { type Arriving, arriveSoon } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
@@ -22,8 +23,8 @@ export interface ClientHandlers {
   response(head: ResponseHead, body: Source): void;
   /** The request asks for another protocol: the answer may be 101. */
   readonly maySwitch?: boolean;
-  /** The answer is 101: the socket is the caller's now, paused; `early` are the first bytes of the other protocol. */
-  switched?(head: ResponseHead, socket: Socket, early: Buffer): void;
+  /** The answer is 101, or a 2xx of HTTP/2: `socket` is the caller's now, paused; `early` are the first bytes of the other protocol. */
+  switched?(head: ResponseHead, socket: Carrier, early: Buffer): void;
   /**
    * There will be no final answer; once there was one, a failure goes to its body's sink. `retryable`: the connection
    * closed before a byte of an answer.

@@ -4,7 +4,7 @@ import type { Socket } from 'node:net';
 import { fieldLines } from '../fields.ts';
 import { CHUNKED, type RawHeaders, type RequestHead, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
 import type { IncomingBody } from './body.ts';
-import type { Answer, Exchange, Switched } from './message.ts';
+import type { Answer, Carrier, Exchange, Switched } from './message.ts';
 import { began, ended, leaveNow } from './turn.ts';
 import { BODYLESS, MessageWriter, type WriterOwner } from './writer.ts';
 
@@ -82,7 +82,7 @@ export class Http1Exchange implements Exchange, WriterOwner {
     this.#owner.socket.write(text, 'latin1');
   }
 
-  switch(headers: RawHeaders): { socket: Socket; early: Buffer } {
+  switch(headers: RawHeaders): { socket: Carrier; early: Buffer } {
     const { socket } = this.#owner;
     const early = this.#owner.release();
     const text = `HTTP/1.1 101 Switching Protocols\r\n${fieldLines(headers)}\r\n`;

@@ -12,6 +12,29 @@ export interface WireLimits {
   readonly idleMs: number;
   /** ms without a byte while one is due, of a request body or of an answer. */
   readonly bodyIdleMs: number;
+  readonly http2: Http2Limits;
+}
+
+/** Bounds of one connection to a client that speaks HTTP/2. */
+export interface Http2Limits extends Calm {
+  /** Streams under way. */
+  readonly streams: number;
+  /** Bytes that a client may send on one stream before somebody reads them. */
+  readonly windowBytes: number;
+  /** Bytes of heads, and of what waits to be sent. */
+  readonly memoryBytes: number;
+  /** Streams that a client may reset at once, and per second (CVE-2023-44487). */
+  readonly resets: number;
+  readonly resetsPerSecond: number;
+  /** Frames that are wrong, streams with a head that HTTP/2 forbids among them. */
+  readonly invalidFrames: number;
+}
+
+/** Bounds of what a peer may send in HTTP/2 without being asked. */
+export interface Calm {
+  /** PING and SETTINGS frames at once, and per second. */
+  readonly pings: number;
+  readonly pingsPerSecond: number;
 }
 
 /** Bounds of one connection to an upstream. */
@@ -33,6 +56,16 @@ export const WIRE_LIMITS: WireLimits = {
   headMs: 10_000,
   idleMs: 60_000,
   bodyIdleMs: 60_000,
+  http2: {
+    streams: 100,
+    windowBytes: 65_536,
+    memoryBytes: 10 * 1024 * 1024,
+    resets: 200,
+    resetsPerSecond: 50,
+    pings: 1000,
+    pingsPerSecond: 200,
+    invalidFrames: 100,
+  },
 };
 
 export const CLIENT_LIMITS: ClientLimits = {

@@ -1,4 +1,4 @@
-import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Refusal } from '../errors.ts';
 import type { FieldSource, RawHeaders, RequestHead, Sink, Source } from '../types.ts';
 import type { WireLimits } from './limits.ts';
@@ -16,7 +16,16 @@ export interface Answer {
   readonly close?: boolean;
 }
 
-/** A protocol that a connection was switched to. Times: performance.now(). */
+/** What another protocol than HTTP is carried by: a socket, or one stream of HTTP/2 (h2/carrier.ts). */
+export interface Carrier extends Duplex {
+  /** Bytes in, and bytes handed over to be sent, those that still wait included. */
+  readonly bytesRead: number;
+  readonly bytesWritten: number;
+  /** Ends behind what was written, and is gone then. */
+  destroySoon(): void;
+}
+
+/** A protocol that a connection, or a stream, was switched to. Times: performance.now(). */
 export interface Switched {
   /** Enforces the time limits; called about twice a second. */
   sweep(now: number, limits: WireLimits): void;
@@ -54,11 +63,11 @@ export interface Exchange {
   /** Sends what is held. */
   flush(): void;
   /**
-   * Answers with 101 and gives the connection to the protocol that `headers` name: its socket, paused, and the bytes
-   * that came too early. The caller sets `switched` next. HTTP/1.1 only.
+   * Accepts another protocol, with 101 or in HTTP/2 with 200 (RFC 8441, section 5), and gives away what carries it,
+   * paused, with the bytes that came too early. The caller sets `switched` next.
    */
-  switch(headers: RawHeaders): { socket: Socket; early: Buffer };
-  /** Answers for the connection from now on. */
+  switch(headers: RawHeaders): { socket: Carrier; early: Buffer };
+  /** Answers for the connection, or the stream, from now on. */
   switched: Switched | null;
 }
 

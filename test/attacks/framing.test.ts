@@ -153,7 +153,7 @@ describe('requests', () => {
     ['data shorter than its size', '3\r\nab\r\n0\r\n\r\n'],
     ['LF behind the data', '2\r\nab\n0\r\n\r\n'],
     ['a trailer', '2\r\nab\r\n0\r\nX-A: b\r\n\r\n'],
-    ['a trailer that is a credential', '2\r\nab\r\n0\r\nAuthorization: Bearer STUB\r\n\r\n'],
+    ['a trailer that is a credential', '2\r\nab\r\n0\r\nAuthorization: Bearer x\r\n\r\n'],
     ['a trailer that is a length', '2\r\nab\r\n0\r\nContent-Length: 2\r\n\r\n'],
     ['a trailer that is a Host', '2\r\nab\r\n0\r\nHost: evil.test\r\n\r\n'],
     ['a trailer that ends with LF', '2\r\nab\r\n0\r\nX-A: b\n\r\n'],
@@ -167,6 +167,21 @@ describe('requests', () => {
       ),
       ...MALFORMED,
       upstream: /^(?!.*\r\n0\r\n)(?!.*smuggled)/s,
+    });
+  });
+
+  test.each([
+    ['the stub', 'X-A: STUB', 'stub_misplaced'],
+    ['the stub as its header', 'Authorization: Bearer STUB', 'stub_misplaced'],
+    ['a real secret', 'X-A: SECRET', 'secret_in_request'],
+    ['a real secret as its header', 'Authorization: Bearer SECRET', 'secret_in_request'],
+  ] as const)('a trailer with %s raises an alarm, and is not passed on', async (name, trailer, reason) => {
+    await play(scene, {
+      name,
+      send: post(['Transfer-Encoding: chunked'], `2\r\nab\r\n0\r\n${trailer}\r\n\r\n`),
+      status: 403,
+      reason,
+      upstream: /^(?!.*\r\n0\r\n)(?!.*x-a)/is,
     });
   });
 

@@ -102,6 +102,15 @@ describe('a body that is not what was declared', () => {
   });
 });
 
+test('a HEAD that is reset in its body is one that its client left, no fault of the gate', async () => {
+  const around = start();
+  const raw = await client();
+  raw.send(headers(1, withPseudo(':method', 'HEAD'), false), frame(DATA, 0, 1, Buffer.from('half')));
+  raw.send(frame(RST_STREAM, 0, 1, u32(0)));
+  expect(await lines(around, 1)).toMatchObject([{ method: 'HEAD', reason: null, status: 0 }]);
+  await expectServing();
+});
+
 test('request trailers are refused', async () => {
   const around = start();
   const raw = await client();
@@ -111,7 +120,7 @@ test('request trailers are refused', async () => {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, block([['x-late', scene.stub]])),
   );
   const { data } = await raw.outcome(1);
-  expect(data).toContain('A request may not carry trailers');
-  expect(await lines(around, 1)).toMatchObject([{ reason: 'malformed_request', status: 400 }]);
+  expect(data).toContain('"code":"stub_misplaced"');
+  expect(await lines(around, 1)).toMatchObject([{ reason: 'stub_misplaced', status: 403 }]);
   expect(scene.upstream.since(around.mark)).not.toContain('x-late');
 });

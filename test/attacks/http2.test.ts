@@ -229,8 +229,24 @@ const RESET: readonly Broken[] = [
   { name: 'te: gzip', frames: () => [headers(1, plus(['te', 'gzip']))] },
   { name: 'a line end in :path', frames: () => [headers(1, withPseudo(':path', '/x\r\n'))] },
   {
-    name: 'extended CONNECT',
-    frames: () => [headers(1, [...withPseudo(':method', 'CONNECT'), [':protocol', 'websocket']], false)],
+    name: 'extended CONNECT without a path',
+    frames: () => [
+      headers(1, [[':method', 'CONNECT'], ...without(':path').slice(1), [':protocol', 'websocket']], false),
+    ],
+  },
+  {
+    name: 'two :protocol',
+    frames: () => [
+      headers(
+        1,
+        [...withPseudo(':method', 'CONNECT'), [':protocol', 'websocket'], [':protocol', 'websocket']],
+        false,
+      ),
+    ],
+  },
+  {
+    name: ':protocol without CONNECT',
+    frames: () => [headers(1, plus([':protocol', 'websocket']), false)],
   },
   { name: 'CONNECT with a path', frames: () => [headers(1, withPseudo(':method', 'CONNECT'), false)] },
   { name: 'content-length without a body', frames: () => [headers(1, plus(['content-length', '5']))] },

@@ -14,6 +14,7 @@ rules:
   - { name: any, hosts: [api.example.test] }
   - { name: late, hosts: [late.example.test], action: tunnel }
   - { name: clear, hosts: [clear.example.test], schemes: [http] }
+  - { name: chat, hosts: [chat.example.test], methods: [GET], inject: [{ credential: gh, as: websocket, pointer: /token }] }
   - name: places
     hosts: [places.example.test]
     inject:
@@ -22,7 +23,7 @@ rules:
       - { credential: gh, as: json, pointer: /auth/key }
       - { credential: gh, as: form, field: client_secret }
 profiles:
-  default: { rules: [pinned, no-admin, api, any, late, clear, places] }
+  default: { rules: [pinned, no-admin, api, any, late, clear, chat, places] }
   small: { rules: [clear] }
 `,
     '/stubgate.yaml',
@@ -47,6 +48,14 @@ describe('the verdict', () => {
     ['GET', 'https://elsewhere.test/', 'deny', 'no_rule', null],
     ['GET', 'https://api.example.test/v1/../x', 'deny', 'ambiguous_path', null],
     ['GET', 'https://api.example.test//v1', 'deny', 'ambiguous_path', null],
+    ['GET', 'wss://chat.example.test/socket?room=1', 'allow', null, 'chat'],
+    ['GET', 'wss://CHAT.example.test.:443/', 'allow', null, 'chat'],
+    ['GET', 'wss://pinned.example.test/', 'tunnel', null, 'pinned'],
+    ['GET', 'wss://api.example.test/admin/x', 'deny', 'rule_denies', 'no-admin'],
+    ['GET', 'wss://chat.example.test/a/../b', 'deny', 'ambiguous_path', null],
+    ['GET', 'ws://clear.example.test/', 'allow', null, 'clear'],
+    ['GET', 'ws://chat.example.test/', 'deny', 'no_rule', null],
+    ['GET', 'wss://clear.example.test/', 'deny', 'no_rule', null],
   ])('of %s %s is %s', (method, url, verdict, reason, rule) => {
     expect(ask(method, url)).toMatchObject({ verdict, reason, rule });
   });
@@ -61,6 +70,7 @@ it('tells of each rule, in order, why it does not match', () => {
     ['any', true, ''],
     ['late', false, 'host api.example.test is not late.example.test'],
     ['clear', false, 'host api.example.test is not clear.example.test'],
+    ['chat', false, 'host api.example.test is not chat.example.test'],
     ['places', false, 'host api.example.test is not places.example.test'],
   ]);
 });
@@ -96,8 +106,22 @@ it('tells where in a path, a cookie or a body', () => {
   ]);
 });
 
+it('tells of a WebSocket that it is one, and what is injected in its handshake and its messages', () => {
+  expect(ask('GET', 'wss://chat.example.test/')).toMatchObject({
+    request: 'GET wss://chat.example.test/',
+    websocket: true,
+    inject: [{ credential: 'gh', as: 'websocket', at: 'websocket /token' }],
+  });
+  expect(ask('GET', 'https://chat.example.test/').websocket).toBe(false);
+  // A handshake has no body.
+  expect(ask('GET', 'wss://places.example.test/').inject.map(({ as }) => as)).toEqual(['path', 'cookie']);
+});
+
 it.each([
   ['GET', 'api.example.test'],
+  ['POST', 'wss://chat.example.test/'],
+  ['GET', 'WSS://chat.example.test/'],
+  ['GET', 'wss:/chat.example.test/'],
   ['GET', 'ftp://api.example.test/'],
   ['GET', 'https://user@api.example.test/'],
   ['GET', 'https://api.example.test/#x'],

@@ -4,13 +4,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { type Gate, startGate } from '../../src/app.ts';
 import { configText } from '../../src/cli/presets/write.ts';
+import { signAs, wireOf } from '../support/aws-client.ts';
 import { leaks } from '../support/canary.ts';
 import type { Peer } from '../support/peer.ts';
 import { testCa } from '../support/pki.ts';
 import { openTls, type Proxy, readReply } from '../support/raw-client.ts';
 import { tempFolder } from '../support/temp.ts';
 import { type RawUpstream, startRaw } from '../support/upstream.ts';
-import { NAMES, preset, WAITING } from './presets-context.ts';
+import { awsFault } from '../support/upstreams/aws-signed.ts';
+import { NAMES, preset } from './presets-context.ts';
 
 /**
  * One request for each credential, as the vendor's documentation of its API has it; {credential} is where the credential
@@ -119,10 +121,13 @@ const credentials = Object.assign(
 ) as (typeof presets)[0]['credentials'];
 const secretOf = (name: string): string => `real-${name}-4Xq9ZbT0aLm7`;
 
+const AWS_KEYS = { AccessKeyId: 'AKIAREALREALREALREAL', SecretAccessKey: 'r/+'.repeat(13) };
+
 let upstream: RawUpstream;
 let gate: Gate;
 let proxy: Proxy;
 let stubs: ReadonlyMap<string, string>;
+let variables: Readonly<Record<string, string>>;
 /** Requests to issuers, by host. */
 const asked = new Map<string, string>();
 
@@ -133,12 +138,14 @@ beforeAll(async () => {
   upstream = await startRaw({ hosts: [...hosts, ...issuers] }, serve);
   for (const [name, { variable, from }] of Object.entries(credentials))
     vi.stubEnv(from?.replace(/^env:|#.*$/g, '') ?? variable, secretOf(name));
+  vi.stubEnv('AWS_KEYS', JSON.stringify(AWS_KEYS));
   const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
   vi.stubEnv('GCP_KEY', JSON.stringify({ private_key: pem }));
   gate = await startAll();
   const { session, token } = gate.createSession({ profile: 'default' });
   stubs = session.stubs;
+  variables = gate.stubEnvironment(session);
   const authorization = `Basic ${btoa(`${session.session}:${token}`)}`;
   proxy = { port: gate.address.port, authorization };
 });
@@ -190,7 +197,7 @@ function written(
 
 it('has a request for each credential of each preset', () => {
   const tried = Object.keys(REQUESTS).filter(name => !name.includes(','));
-  expect(tried.toSorted()).toEqual(Object.keys(credentials).toSorted());
+  expect([...tried, 'aws'].toSorted()).toEqual(Object.keys(credentials).toSorted());
 });
 
 it.each(Object.keys(REQUESTS))(
@@ -210,6 +217,31 @@ it.each(Object.keys(REQUESTS))(
   },
 );
 
+it.each([
+  ['s3', 'GET', 'your-bucket.s3.eu-west-1.amazonaws.com', '/your-prefix/key', ''],
+  ['sts', 'POST', 'sts.eu-west-1.amazonaws.com', '/', 'Action=GetCallerIdentity&Version=2011-06-15'],
+])(
+  'aws: %s gets a request that is signed with the real keys',
+  async (service, method, host, target, body) => {
+    const { AWS_ACCESS_KEY_ID: AccessKeyId = '', AWS_SECRET_ACCESS_KEY: SecretAccessKey = '' } = variables;
+    const headers = body === '' ? {} : { 'content-type': 'application/x-www-form-urlencoded' };
+    const mine = { AccessKeyId, SecretAccessKey };
+    const signed = await signAs(mine, { service, method, host, target, headers, body });
+    const connection = await openTls(proxy, gate.authority.rootPem, host);
+    await connection.send(wireOf(signed));
+    expect((await readReply(connection)).status).toBe(200);
+    const received = upstream.connections.at(-1)?.received.toString('latin1') ?? '';
+    const [head = '', sent = ''] = received.split('\r\n\r\n');
+    const [line, ...fields] = head.split('\r\n');
+    expect([line, sent]).toEqual([`${method} ${target} HTTP/1.1`, body]);
+    const pairs = fields.flatMap(field => [field.split(': ')[0] ?? '', field.slice(field.indexOf(': ') + 2)]);
+    const seen = { method, target, headers: pairs, body: Buffer.from(sent) };
+    expect(await awsFault(seen, AWS_KEYS)).toBeFalsy();
+    expect(await awsFault(seen, mine)).toBeTruthy();
+    connection.cut();
+  },
+);
+
 it('asks the issuers as they document it', () => {
   expect(asked.get('login.microsoftonline.com')).toBe(
     `POST /TENANT/oauth2/v2.0/token grant_type=client_credentials&scope=https%3A%2F%2Fmanagement.azure.com%2F.default&client_id=CLIENT_ID&client_secret=${secretOf('azure')}`,
@@ -217,8 +249,4 @@ it('asks the issuers as they document it', () => {
   expect(asked.get('oauth2.googleapis.com')).toMatch(
     /^POST \/token grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=eyJ[\w-]+\.[\w-]+\.[\w-]+&scope=https%3A%2F%2Fwww.googleapis.com%2Fauth%2Fdevstorage.read_only$/,
   );
-});
-
-it.skipIf(WAITING.length === 0)(`waits for a placement: ${WAITING.join(', ')}`, context => {
-  context.skip(`this gate has no placement for ${WAITING.join(', ')}`);
 });

@@ -34,6 +34,8 @@ describe('exit codes', () => {
     ['start --config nowhere.yaml', 2, /nowhere\.yaml:1:1: the file cannot be read/],
     ['explain GET https://api.example.test/', 0, /allow: rule api/],
     ['explain POST https://api.example.test/', 1, /deny: no_rule/],
+    ['explain GET wss://api.example.test/', 0, /allow: rule api\n  a WebSocket: /],
+    ['explain POST wss://api.example.test/', 2, /write GET, which is what a WebSocket begins with/],
     ['explain GET https://api.example.test/ --profile x', 2, /there is no profile "x"; write one of default/],
     ['run --profile x -- true', 2, /there is no profile "x"; write one of default/],
     ['run', 2, /missing required argument 'command'/],

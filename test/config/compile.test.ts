@@ -17,6 +17,21 @@ rules:
 `;
 
 describe('compileConfig', () => {
+  it('gives a credential its vault’s stale_for, unless it has its own', () => {
+    const written = `
+version: 1
+vaults: { mounted: { type: file, dir: /run/secrets, stale_for: 10m } }
+credentials: { a: { from: mounted:a }, b: { from: mounted:b, stale_for: 1h }, c: { from: env:C } }
+`;
+    const { sources, config } = compileConfig(parseConfig(written, 'x.yaml'));
+    expect([...sources.values()].map(({ staleForMs }) => staleForMs)).toEqual([
+      600_000,
+      3_600_000,
+      undefined,
+    ]);
+    expect(config.vaults.get('mounted')?.options).toEqual({ dir: '/run/secrets' });
+  });
+
   it('puts every rule into `default` where no profiles are written', () => {
     const { profiles } = compileConfig(parseConfig(text, 'x.yaml'));
     expect([...profiles.keys()]).toEqual(['default']);

@@ -102,6 +102,17 @@ describe('parseConfig', () => {
         responseTimeMs: 300_000,
         tunnels: 256,
         deniedTunnels: 32,
+        http2: {
+          streams: 100,
+          sessionStreams: 256,
+          windowBytes: 65_536,
+          memoryBytes: 10_485_760,
+          resets: 200,
+          resetsPerSecond: 50,
+          pings: 1000,
+          pingsPerSecond: 200,
+          invalidFrames: 100,
+        },
         drainMs: 30_000,
       },
       warnings: [
@@ -156,7 +167,7 @@ upstream:
   resolve: { Api.Example.com: "127.0.0.1:9443", b.example: "::1", c.example: "[::1]:1" }
   allow_private: [10.1.0.0/16]
   proxy: http://Corp-Proxy:3128/
-limits: { head: 1MiB, uri: 512B, headers: 5, head_time: 500ms, idle: 1d, body_idle: 1h, response_time: 1m, tunnels: 7, denied_tunnels: 0, drain: 1s }
+limits: { head: 1MiB, uri: 512B, headers: 5, head_time: 500ms, idle: 1d, body_idle: 1h, response_time: 1m, tunnels: 7, denied_tunnels: 0, drain: 1s, http2: { streams: 1, session_streams: 2, window: 1KiB, memory: 3MiB, resets: 4, resets_per_second: 5, pings: 6, pings_per_second: 7, invalid_frames: 8 } }
 `);
     const { rules, ...rest } = config;
     expect(rest).toMatchObject({
@@ -177,6 +188,17 @@ limits: { head: 1MiB, uri: 512B, headers: 5, head_time: 500ms, idle: 1d, body_id
         responseTimeMs: 60_000,
         tunnels: 7,
         deniedTunnels: 0,
+        http2: {
+          streams: 1,
+          sessionStreams: 2,
+          windowBytes: 1024,
+          memoryBytes: 3_145_728,
+          resets: 4,
+          resetsPerSecond: 5,
+          pings: 6,
+          pingsPerSecond: 7,
+          invalidFrames: 8,
+        },
         drainMs: 1000,
       },
     });

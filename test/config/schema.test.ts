@@ -53,7 +53,7 @@ describe('config/stubgate.yaml', () => {
   });
 
   it('holds examples that are valid too', () => {
-    const commented = /^( *)# ( *(?:- name: |[a-z_]+: ?(?:$|[^ ]))[^]*?)$/;
+    const commented = /^( *)# ( *(?:- name: |[a-z_\d]+: ?(?:$|[^ ]))[^]*?)$/;
     const text = readFileSync(example, 'utf8')
       .split('\n')
       .filter(line => !line.startsWith('# yaml-language-server'))

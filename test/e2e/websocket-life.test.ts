@@ -1,7 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { existsSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
-import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { canary } from '../support/canary.ts';
 import type { Peer } from '../support/peer.ts';
@@ -21,6 +19,7 @@ import {
   TEXT,
 } from '../support/websocket.ts';
 import { chat, HOST } from './chat.ts';
+import { Drain, Flood, MIB, peak } from './flood.ts';
 import { closing, enter, expectClean, sandbox } from './scene.ts';
 
 const MASKED = { mask: true };
@@ -181,58 +180,6 @@ test('revoking a session ends its WebSocket within a second, and nobody else’s
   bystander.cut();
   expect(await gate.audit(2)).toHaveLength(2);
 });
-
-/** Writes `count` times, as fast as the socket takes it; tells how many bytes it took so far. */
-class Flood {
-  written = 0;
-  readonly done: Promise<void>;
-
-  constructor(socket: Socket, first: Buffer, chunk: Buffer, count: number, mask: boolean) {
-    this.done = new Promise(resolve => {
-      let left = count;
-      socket.write(first);
-      const go = (): void => {
-        while (left > 0) {
-          left--;
-          this.written += chunk.length;
-          if (!socket.write(chunk)) break;
-        }
-        if (left === 0) socket.write(frame(0, '', { mask }), () => resolve());
-        else socket.once('drain', go);
-      };
-      go();
-    });
-  }
-
-  /** Once nothing more is taken: bytes until then. */
-  async stalled(): Promise<number> {
-    for (let last = -1; last !== this.written; await delay(300)) last = this.written;
-    return this.written;
-  }
-}
-
-const peak = (pid: number): number =>
-  Number(/^VmHWM:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-
-const MIB = 1 << 20;
-
-/** Counts what a socket receives, and keeps its start. */
-class Drain {
-  bytes = 0;
-  start = '';
-
-  constructor(socket: Socket) {
-    socket.removeAllListeners('data');
-    socket.on('data', (bytes: Buffer) => {
-      if (this.bytes < 100) this.start += bytes.toString('latin1', 0, 100);
-      this.bytes += bytes.length;
-    });
-  }
-
-  async until(count: number): Promise<void> {
-    while (this.bytes < count) await delay(5);
-  }
-}
 
 describe.skipIf(!existsSync('/proc/self/status'))('a message of 128 MiB to a peer that does not read', () => {
   test.each(['client', 'upstream'] as const)(

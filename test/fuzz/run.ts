@@ -7,7 +7,7 @@ export interface FuzzTarget {
   run(deadlineMs: number): Promise<{ executions: number; findings: string[] }>;
 }
 
-const MODULES = ['./h1.ts', './policy.ts', './scrub.ts', './websocket.ts'];
+const MODULES = ['./h1.ts', './h2.ts', './policy.ts', './scrub.ts', './websocket.ts'];
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string', default: '10' }, only: { type: 'string' } },

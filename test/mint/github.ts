@@ -46,8 +46,12 @@ export interface Issued {
 export interface Github extends HttpUpstream {
   /** Tokens handed out so far. */
   readonly issued: readonly Issued[];
+  /** Tokens that were revoked. */
+  readonly revoked: readonly string[];
   /** Takes the place of the answer, once the request was found right. */
   answer: ((response: http.ServerResponse, json: Json) => void) | undefined;
+  /** Takes the place of the answer to a revocation. */
+  fault: ((response: http.ServerResponse) => void) | undefined;
   /** What the App's key is now. */
   publicKey: KeyObject;
   /** Lifetime of a token, ms. */
@@ -62,7 +66,10 @@ export function reply(response: http.ServerResponse, status: number, json: Json)
 /** Hands out installation tokens as GitHub does, narrowed as asked, to who signs as the App. */
 export async function startGithub(options: HttpOptions, publicKey: KeyObject): Promise<Github> {
   const issued: Issued[] = [];
+  const revoked: string[] = [];
   const upstream = await startHttp(options, (request, response) => {
+    if (request.method === 'DELETE' && github.fault) return github.fault(response);
+    if (request.method === 'DELETE') return revoke(request, response);
     const fault = requestFault(request, github.publicKey);
     if (fault !== undefined) return reply(response, 401, { message: fault });
     const asked = JSON.parse(request.body.toString()) as Omit<Issued, 'token'>;
@@ -77,11 +84,22 @@ export async function startGithub(options: HttpOptions, publicKey: KeyObject): P
     if (github.answer) github.answer(response, json);
     else reply(response, 201, json);
   });
+  /** docs.github.com/rest/apps/installations#revoke-an-installation-access-token */
+  function revoke({ url, headers }: Received, response: http.ServerResponse): void {
+    const token = (headers.authorization ?? '').replace(/^Bearer /, '');
+    const isValid = issued.some(one => one.token === token) && !revoked.includes(token);
+    if (url !== '/installation/token') return reply(response, 404, { message: 'no such route' });
+    if (!isValid) return reply(response, 401, { message: 'Bad credentials' });
+    revoked.push(token);
+    response.writeHead(204).end();
+  }
   const github: Github = Object.assign(upstream, {
     issued,
+    revoked,
     publicKey,
     lifeMs: 3_600_000,
     answer: undefined,
+    fault: undefined,
   });
   return github;
 }

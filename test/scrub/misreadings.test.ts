@@ -73,3 +73,26 @@ test('what only looks like a secret when a part of it is decoded is none', () =>
   for (const body of ['abAcdefgh', 'abA\\u0063defgh', 'ab%25%34%31cdefg'])
     expect(patterns.find(Buffer.from(body)), body).toBeUndefined();
 });
+
+/** Each ends with what may be the base64 character that a secret shares with the byte before it. */
+describe.each(['\\r', '\\n', '\\f', '\\u000b', '\\u000D', '%0f', '\\x0b'])('base64 behind %s', before => {
+  const secret = 'é<0=;€##1b+"a#""é<€/😀u\\=#=bbé';
+  const shared = base64(`uu${secret}`).slice(3).replace(/=+$/, '');
+
+  test.each([
+    ['as it is', shared],
+    ['with an escaped slash', shared.replace('/', '\\/')],
+    ['with each slash in percent', shared.replaceAll('/', '%2F')],
+    ['with a character escaped at its end', `${shared.slice(0, -1)}${unicodeAll(shared.slice(-1))}`],
+  ])('%s reads in the same way however the body is cut (fuzz: FUZZ_SEED=1414753851)', (_, written) => {
+    const patterns = patternsOf(secret);
+    const body = Buffer.from(`{"a":"${before}${written}"}`);
+    const expected = whole(patterns, body);
+    expect(expected.hits).toBe(1);
+    expect(streamed(patterns, inPieces(body, 1))).toEqual(expected);
+    for (let cut = 0; cut <= body.length; cut++) {
+      const pieces = [body.subarray(0, cut), body.subarray(cut)];
+      expect(streamed(patterns, pieces), `cut at ${cut}`).toEqual(expected);
+    }
+  });
+});

@@ -35,6 +35,7 @@ const PROBES: Record<string, () => boolean> = {
   'python3-httpx': () => pythonHas('httpx'),
   'python3-websockets': () => pythonHas('websockets'),
   'python3-hvac': () => pythonHas('hvac'),
+  'python3-boto3': () => pythonHas('boto3'),
   'python3-pip': () => pythonHas('pip'),
   npm: () => npmCli() !== undefined,
   bubblewrap: () => isolates(),

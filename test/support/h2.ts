@@ -1,6 +1,8 @@
 import { once } from 'node:events';
+import type { IncomingMessage } from 'node:http';
 import http2 from 'node:http2';
 import net, { type AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import { testCa } from './pki.ts';
 import { connect, type Proxy } from './raw-client.ts';
@@ -23,19 +25,23 @@ export interface H2Upstream extends Upstream {
   readonly sessions: readonly http2.ServerHttp2Session[];
 }
 
-export interface H2Options extends http2.ServerOptions {
+export interface H2Options extends http2.SecureServerOptions {
   hosts: readonly string[];
+  /** Speaks HTTP/1.1, too, and is given the requests in it that ask for another protocol. */
+  onUpgrade?: (request: IncomingMessage, socket: Duplex) => void;
 }
 
 /** A server on Node's own HTTP/2 stack; `handler` is called with each head. */
 export async function startH2(
-  { hosts, ...options }: H2Options,
+  { hosts, onUpgrade, ...options }: H2Options,
   handler: (stream: http2.ServerHttp2Stream, request: H2Received) => void,
 ): Promise<H2Upstream> {
   const requests: H2Received[] = [];
   const sessions: http2.ServerHttp2Session[] = [];
   const sockets = new Set<net.Socket>();
-  const server = http2.createSecureServer({ ...options, ...(await (await testCa()).issue(hosts)) });
+  const identity = await (await testCa()).issue(hosts);
+  const server = http2.createSecureServer({ ...options, ...identity, allowHTTP1: onUpgrade !== undefined });
+  if (onUpgrade) server.on('upgrade', onUpgrade);
   server.on('connection', (socket: net.Socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);

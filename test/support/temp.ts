@@ -1,15 +1,17 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
 
 const folders: string[] = [];
 
-afterAll(() => {
+const clean = (): void => {
   for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
-});
+};
+// Vitest cannot be imported outside of a test, such as when fuzzing.
+if (process.env['VITEST']) (await import('vitest')).afterAll(clean);
+else process.on('exit', clean);
 
-/** An empty folder that goes when the test file is done. */
+/** An empty folder that goes when the test file, or the process, is done. */
 export function tempFolder(name: string): string {
   const folder = mkdtempSync(join(tmpdir(), `stubgate-${name}-`));
   folders.push(folder);

@@ -4,15 +4,15 @@ import { api, type InjectRow, type PresetMaker } from './preset.ts';
 export const CLOUDS: Readonly<Record<string, PresetMaker>> = {
   aws: () => ({
     title: 'AWS',
-    summary: 'one S3 bucket, read only; who am I',
-    note: 'Replace your-bucket and eu-west-1. AWS_KEYS holds {"AccessKeyId":"…","SecretAccessKey":"…"}; their IAM policy is the limit that counts.',
+    summary: 'objects of one S3 bucket below a prefix, read only; who am I',
+    note: 'Replace your-bucket, your-prefix and eu-west-1. Listing shows all names in the bucket. AWS_KEYS holds {"AccessKeyId":"…","SecretAccessKey":"…"}; their IAM policy is the limit that counts.',
     credentials: { aws: { from: 'env:AWS_KEYS', variable: 'AWS_ACCESS_KEY_ID', shape: 'aws' } },
     rules: [
       {
         name: 'aws-s3',
         hosts: ['your-bucket.s3.eu-west-1.amazonaws.com'],
         methods: ['GET', 'HEAD'],
-        paths: ['/**'],
+        paths: ['/', '/your-prefix/**'],
         allow_range: true,
         inject: [{ credential: 'aws', as: 'aws-sigv4', regions: ['eu-west-1'], services: ['s3'] }],
       },
@@ -25,12 +25,13 @@ export const CLOUDS: Readonly<Record<string, PresetMaker>> = {
       },
     ],
     allows: {
-      'aws-s3': ['GET https://your-bucket.s3.eu-west-1.amazonaws.com/some/key'],
+      'aws-s3': ['GET https://your-bucket.s3.eu-west-1.amazonaws.com/your-prefix/key'],
       'aws-sts': ['POST https://sts.eu-west-1.amazonaws.com/'],
     },
     denies: [
-      'PUT https://your-bucket.s3.eu-west-1.amazonaws.com/some/key',
-      'GET https://other.s3.eu-west-1.amazonaws.com/some/key',
+      'PUT https://your-bucket.s3.eu-west-1.amazonaws.com/your-prefix/key',
+      'GET https://your-bucket.s3.eu-west-1.amazonaws.com/other/key',
+      'GET https://other.s3.eu-west-1.amazonaws.com/your-prefix/key',
       'POST https://iam.amazonaws.com/',
     ],
   }),

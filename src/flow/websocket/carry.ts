@@ -10,14 +10,14 @@ import { Down } from './down.ts';
 import { Up } from './up.ts';
 
 /**
- * Carries a WebSocket from the upstream's 101 to its end, and writes the audit entry then. Throws a Refusal as long as
+ * Carries a WebSocket from the upstream's answer to its end, and writes the audit entry then. Throws a Refusal as long as
  * nothing has been sent.
  */
 export async function carry(rooms: Rooms, job: Job, reply: Reply, upstream: Switch): Promise<void> {
   const { x, entry } = job;
-  let fields: string[];
+  let client: ReturnType<typeof x.switch>;
   try {
-    fields = answerOf(job, reply, upstream);
+    client = x.switch(answerOf(job, reply, upstream));
   } catch (thrown) {
     reply.discard();
     throw thrown;
@@ -27,7 +27,6 @@ export async function carry(rooms: Rooms, job: Job, reply: Reply, upstream: Swit
   entry.body = up;
   entry.firstByte();
   entry.event.status = 101;
-  const client = x.switch(fields);
   const relay = new Relay(client.socket, upstream.socket, up, down);
   x.switched = relay;
   await new Promise<void>((resolve, reject) => {
@@ -45,7 +44,7 @@ export async function carry(rooms: Rooms, job: Job, reply: Reply, upstream: Swit
   });
 }
 
-/** The fields of the 101 to the client. Throws the Refusal that it is told instead. */
+/** The fields of the answer to the client. Throws the Refusal that it is told instead. */
 function answerOf({ x, websocket }: Job, { head, scrubber }: Reply, { key }: Switch): string[] {
   if (x.done) throw new ClientLeft();
   checkAnswer(head, key);

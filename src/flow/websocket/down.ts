@@ -1,4 +1,5 @@
 import { Refusal } from '../../errors.ts';
+import { standsFor } from '../../inject/stands-for.ts';
 import { Scrubber } from '../../scrub/index.ts';
 import type { Sink } from '../../types.ts';
 import { type ControlOpcode, type Kind, TEXT } from '../../wire/websocket/protocol.ts';
@@ -48,7 +49,7 @@ export class Down implements Filter {
   #current(): Scrubber {
     const { profile, session } = this.#job;
     const patterns = this.#rooms.keyring.patterns(profile, session);
-    return new Scrubber(patterns, name => session.stubs.get(name) ?? '');
+    return new Scrubber(patterns, name => standsFor(session, name, this.#rooms.stubs));
   }
 }
 

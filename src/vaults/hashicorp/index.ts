@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { define } from '../../registry.ts';
 import type { Secret } from '../../secret.ts';
-import { type SecretRef, type Vault, VaultError } from '../../types.ts';
+import { type SecretRef, type Vault, VaultError, type VaultWatcher } from '../../types.ts';
 import { fieldToSecret, show } from '../field.ts';
-import { type JsonAnswer, JsonClient } from '../http.ts';
+import { type JsonAnswer, JsonClient, type JsonRequest } from '../http.ts';
 import { filePath, serverAddress } from '../source.ts';
 import { authSchema, authVariables, mountPath } from './auth.ts';
+import { Leases } from './leases.ts';
 import { Login } from './login.ts';
 
 const schema = z.strictObject({
@@ -16,6 +17,12 @@ const schema = z.strictObject({
     .union([z.literal(1), z.literal(2)], 'is not a version of the KV engine; write 1 or 2')
     .default(2)
     .describe('Version of the KV engine: 2 (default) or 1.'),
+  dynamic: z
+    .array(mountPath())
+    .default([])
+    .describe(
+      'Mounts of engines that make secrets with a lease, such as [database, aws]; an id below one is its whole path, such as database/creds/readonly.',
+    ),
   namespace: mountPath().optional().describe('Namespace (Vault Enterprise, OpenBao).'),
   ca_file: filePath()
     .optional()
@@ -23,13 +30,17 @@ const schema = z.strictObject({
 });
 type Options = z.output<typeof schema>;
 
-/** HashiCorp Vault, or OpenBao: the KV engine; the id is a secret's path below the mount. */
+/**
+ * HashiCorp Vault, or OpenBao: the KV engine, where the id is a secret's path below the mount, and engines that make
+ * secrets, where it is the whole path.
+ */
 class HashicorpVault implements Vault {
   readonly variables: readonly string[];
   readonly #options: Options;
   readonly #client: JsonClient;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #login: Login;
+  readonly #leases: Leases;
 
   constructor(options: Options) {
     const { address, ca_file, namespace, auth } = options;
@@ -40,13 +51,40 @@ class HashicorpVault implements Vault {
       'x-vault-request': 'true',
       ...(namespace !== undefined && { 'x-vault-namespace': namespace }),
     };
-    this.#login = new Login(auth, this.#client, this.#headers);
+    this.#leases = new Leases((request, signal) => this.#call(request, signal));
+    this.#login = new Login(auth, this.#client, this.#headers, {
+      isHeld: () => this.#leases.any,
+      lost: token => this.#leases.lost(token),
+    });
   }
 
-  async read(ref: SecretRef, signal: AbortSignal): Promise<Secret> {
+  watch(watcher: VaultWatcher): void {
+    this.#leases.watcher = watcher;
+  }
+
+  isLeased(id: string): boolean {
+    return this.#options.dynamic.some(mount => id.startsWith(`${mount}/`));
+  }
+
+  release(id: string, signal: AbortSignal): Promise<void> {
+    return this.#leases.release(id, signal);
+  }
+
+  /** Leases first: some end with the login, others do not. */
+  async close(signal: AbortSignal): Promise<void> {
+    const leases = await Promise.allSettled([this.#leases.close(signal)]);
+    await this.#login.close(signal);
+    if (leases[0].status === 'rejected') throw leases[0].reason;
+  }
+
+  async read(ref: SecretRef, signal: AbortSignal, refused?: string): Promise<Secret> {
     const path = this.#pathOf(ref);
     try {
-      const answer = await this.#get(path, signal);
+      if (this.isLeased(ref.id)) {
+        const { fields, version } = await within(signal, this.#leases.read(ref.id, refused));
+        return pick(ref, fields, version);
+      }
+      const { answer } = await this.#call({ method: 'GET', path }, signal);
       if (answer.status !== 200) throw this.#refused(answer);
       return this.#secretOf(ref, answer.body);
     } catch (error) {
@@ -56,16 +94,21 @@ class HashicorpVault implements Vault {
   }
 
   /** A token that Vault no longer knows is replaced once. */
-  async #get(path: string, signal: AbortSignal): Promise<JsonAnswer> {
+  async #call(
+    request: Omit<JsonRequest, 'headers'>,
+    signal: AbortSignal,
+  ): Promise<{ answer: JsonAnswer; token: string }> {
     const token = await within(signal, this.#login.token());
-    const answer = await this.#ask(path, token, signal);
-    if (answer.status !== 403 || !(await within(signal, this.#login.isRejected(token)))) return answer;
-    return this.#ask(path, await within(signal, this.#login.token()), signal);
+    const answer = await this.#ask(request, token, signal);
+    if (answer.status !== 403 || !(await within(signal, this.#login.isRejected(token))))
+      return { answer, token };
+    const next = await within(signal, this.#login.token());
+    return { answer: await this.#ask(request, next, signal), token: next };
   }
 
-  #ask(path: string, token: string, signal: AbortSignal): Promise<JsonAnswer> {
+  #ask(request: Omit<JsonRequest, 'headers'>, token: string, signal: AbortSignal): Promise<JsonAnswer> {
     const headers = { ...this.#headers, 'x-vault-token': token };
-    return this.#client.send({ method: 'GET', path, headers }, signal);
+    return this.#client.send({ ...request, headers }, signal);
   }
 
   #pathOf(ref: SecretRef): string {
@@ -83,6 +126,8 @@ class HashicorpVault implements Vault {
         kv === 1 ? 'KV 1 has no versions; leave out "?version="' : 'write ?version= with a number';
       throw new VaultError('missing', `${show(ref)}: ${advice}`);
     }
+    if (version !== undefined && this.isLeased(ref.id))
+      throw new VaultError('missing', `${show(ref)}: a lease has no versions; leave out "?version="`);
     const base = kv === 1 ? `/v1/${mount}/` : `/v1/${mount}/data/`;
     return base + segments.map(encodeURIComponent).join('/') + (version ? `?version=${version}` : '');
   }
@@ -165,7 +210,8 @@ async function within<T>(signal: AbortSignal, shared: Promise<T>): Promise<T> {
 
 export const hashicorpVault = define({
   type: 'hashicorp-vault',
-  summary: 'HashiCorp Vault or OpenBao, KV engine; the id is a secret’s path below the mount',
+  summary:
+    'HashiCorp Vault or OpenBao; the id is a secret’s path below the KV mount, or the whole path of one that is made with a lease',
   schema,
   build: (options): Vault => new HashicorpVault(options),
 });

@@ -1,4 +1,5 @@
 import { VaultError } from '../../types.ts';
+import { until } from '../at-most.ts';
 import type { JsonAnswer, JsonClient } from '../http.ts';
 import { type Auth, prove } from './auth.ts';
 
@@ -24,20 +25,30 @@ interface Lease {
   readonly renewable: boolean;
 }
 
+/** What else depends on a login. */
+export interface LoginUse {
+  /** Something that was made with the token lives. */
+  isHeld(): boolean;
+  /** The token is given up, and what was made with it ends. */
+  lost(token: string): void;
+}
+
 /** The gate's token for one Vault: logged in for when first needed, renewed while it is used. */
 export class Login {
   readonly #auth: Auth;
   readonly #client: JsonClient;
   readonly #headers: Readonly<Record<string, string>>;
+  readonly #use: LoginUse;
   #token: Token | undefined;
   #inFlight: Promise<string> | undefined;
   #timer: NodeJS.Timeout | undefined;
   #used = false;
 
-  constructor(auth: Auth, client: JsonClient, headers: Readonly<Record<string, string>>) {
+  constructor(auth: Auth, client: JsonClient, headers: Readonly<Record<string, string>>, use: LoginUse) {
     this.#auth = auth;
     this.#client = client;
     this.#headers = headers;
+    this.#use = use;
   }
 
   /** One login however many ask. Throws VaultError. */
@@ -58,6 +69,21 @@ export class Login {
     if (status === 200) return false;
     if (this.#token?.value === value) this.#forget();
     return true;
+  }
+
+  /** Revokes the token, unless it is the operator's own. Rejects with VaultError. */
+  async close(signal: AbortSignal): Promise<void> {
+    if (this.#inFlight) await until(signal, this.#inFlight);
+    const token = this.#token;
+    clearTimeout(this.#timer);
+    this.#token = undefined;
+    if (!token || this.#auth.method === 'token' || performance.now() >= token.expiresAt) return;
+    const { status } = await this.#call('POST', 'auth/token/revoke-self', token.value, {}, signal);
+    if (status >= 300 && status !== 403 && status !== 404)
+      throw new VaultError(
+        'unavailable',
+        `Vault did not revoke the gate's login (${status}); it will expire`,
+      );
   }
 
   async #logIn(): Promise<string> {
@@ -81,7 +107,8 @@ export class Login {
   #take(value: string, { seconds, renewable }: Lease): string {
     const now = performance.now();
     const lease = seconds > 0 ? seconds * 1000 : Number.POSITIVE_INFINITY;
-    this.#forget();
+    clearTimeout(this.#timer);
+    if (this.#token && this.#token.value !== value) this.#forget();
     this.#token = { value, renewable, usableUntil: now + lease * USE_UNTIL, expiresAt: now + lease };
     this.#schedule();
     return value;
@@ -89,7 +116,9 @@ export class Login {
 
   #forget(): void {
     clearTimeout(this.#timer);
+    const token = this.#token;
     this.#token = undefined;
+    if (token) this.#use.lost(token.value);
   }
 
   /** A token that nobody used since is left to expire: its vault may be one that a reload replaced. */
@@ -101,7 +130,7 @@ export class Login {
     this.#used = false;
     this.#timer = setTimeout(
       () => {
-        if (this.#used) void this.#renew(token);
+        if (this.#used || this.#use.isHeld()) void this.#renew(token);
         else this.#timer = undefined;
       },
       Math.min(wait, MAX_WAIT_MS),
@@ -121,11 +150,17 @@ export class Login {
       this.#take(token.value, lease);
   }
 
-  #call(method: 'GET' | 'POST', path: string, token?: string, body?: unknown): Promise<JsonAnswer> {
+  #call(
+    method: 'GET' | 'POST',
+    path: string,
+    token?: string,
+    body?: unknown,
+    signal = AbortSignal.timeout(TIMEOUT_MS),
+  ): Promise<JsonAnswer> {
     const headers = { ...this.#headers, ...(token !== undefined && { 'x-vault-token': token }) };
     return this.#client.send(
       { method, path: `/v1/${path}`, headers, ...(body !== undefined && { body }) },
-      AbortSignal.timeout(TIMEOUT_MS),
+      signal,
     );
   }
 }

@@ -9,7 +9,7 @@ import {
 import type { Socket } from 'node:net';
 import type { RawHeaders, Sink } from '../../types.ts';
 import { type ClientHandlers, NONE } from '../client.ts';
-import type { ClientLimits } from '../limits.ts';
+import { type ClientLimits, WIRE_LIMITS } from '../limits.ts';
 import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
 import { Request } from './request.ts';
@@ -66,7 +66,7 @@ export class Http2ClientConnection {
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
-    keepCalm(session, socket);
+    keepCalm(session, socket, WIRE_LIMITS.http2);
     session.once('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW);
     });
@@ -98,18 +98,34 @@ export class Http2ClientConnection {
     return this.#requests.size < this.#maxStreams;
   }
 
+  /** It takes a WebSocket, too (RFC 8441, section 3); known once `settled`. */
+  get carriesWebSocket(): boolean {
+    return this.isOpen && this.#session.remoteSettings?.enableConnectProtocol === true;
+  }
+
   /** ms without a request; 0 as long as there is one. `now`: performance.now(). */
   idleFor(now: number): number {
     return this.#requests.size > 0 ? 0 : now - this.#idleSince;
   }
 
-  /** Begins a request. `length`: body bytes, CHUNKED (not known), or NONE. */
-  send(fields: Fields, length: number, handlers: ClientHandlers): Sink {
-    const { method, authority, path, headers, sensitive } = fields;
-    const pseudo = { ':method': method, ':scheme': 'https', ':authority': authority, ':path': path };
+  /**
+   * Begins a request. `length`: body bytes, CHUNKED (not known), or NONE. `isHandshake`: a GET for a WebSocket, which
+   * is sent as the extended CONNECT that says the same (RFC 8441, section 4).
+   */
+  send(fields: Fields, length: number, handlers: ClientHandlers, isHandshake = false): Sink {
+    const { authority, path, headers, sensitive } = fields;
+    const method = isHandshake ? 'CONNECT' : fields.method;
+    const pseudo = {
+      ':method': method,
+      ...(isHandshake && { ':protocol': 'websocket' }),
+      ':scheme': 'https',
+      ':authority': authority,
+      ':path': path,
+    };
     const framed = length >= 0 ? [...headers, 'content-length', `${length}`] : headers;
     const { headers: head } = headOf(pseudo, framed, sensitive);
-    const stream: ClientHttp2Stream = this.#session.request(head, { endStream: length === NONE });
+    const endStream = length === NONE && !isHandshake;
+    const stream: ClientHttp2Stream = this.#session.request(head, { endStream });
     const request = new Request(stream, method, length, this.#limits, handlers);
     this.#begun++;
     this.#requests.add(request);

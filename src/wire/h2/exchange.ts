@@ -1,14 +1,16 @@
 import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
+import { has } from '../../fields.ts';
 import type { RawHeaders, RequestHead, Sink, Source } from '../../types.ts';
-import type { IncomingBody } from '../body.ts';
 import type { WireLimits } from '../limits.ts';
-import type { Answer, Exchange } from '../message.ts';
+import type { Answer, Carrier, Exchange, Switched } from '../message.ts';
 import { began, ended } from '../turn.ts';
 import type { WriterOwner } from '../writer.ts';
+import { StreamCarrier } from './carrier.ts';
+import { cut } from './cut.ts';
 import { headOf, sizeOf } from './fields.ts';
-import { incomingBody } from './incoming.ts';
+import { StreamBody } from './incoming.ts';
 import { AnswerWriter } from './writer.ts';
 
 const NOTHING = Buffer.alloc(0);
@@ -23,9 +25,11 @@ export class Http2Exchange implements Exchange, WriterOwner {
   readonly startedAt: number = performance.now();
   bytesIn: number;
   onAbort: ((cause: Error) => void) | null = null;
-  switched: null = null;
+  switched: Switched | null = null;
   readonly #stream: ServerHttp2Stream;
-  readonly #incoming: IncomingBody | null;
+  readonly #incoming: StreamBody | null;
+  /** An extended CONNECT (RFC 8441): what follows its head is no body, and waits for the answer. */
+  readonly #isHandshake: boolean;
   #interimBytes = 0;
   #answer: AnswerWriter | null = null;
   #done = false;
@@ -45,11 +49,15 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#stream = stream;
     this.head = head;
     this.bytesIn = sizeOf(raw);
+    // Node tells of a HEAD that was reset only so: it ends the answer's side of each by itself.
+    const onReset = (cause: Error): void => this.abort(cause, true);
     this.#incoming = isEnd
       ? null
-      : incomingBody(stream, 'malformed_request', limits, count => (this.bytesIn += count));
+      : new StreamBody(stream, 'malformed_request', limits, count => (this.bytesIn += count), onReset);
     this.body = this.#incoming ?? NO_BODY;
+    this.#isHandshake = has(head.headers, 'upgrade');
     if (isEnd) stream.resume();
+    else if (this.#isHandshake) stream.once('end', () => this.#endEarly());
     stream.on('drain', () => this.#answer?.onDrain?.());
     stream.on('aborted', () => this.abort(new Error('the client reset the stream'), true));
     stream.on('close', () => this.abort(new Error('the client closed the stream'), true));
@@ -104,9 +112,24 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#answer?.flush();
   }
 
-  /** No request of HTTP/2 asks for it: a field Upgrade is refused, and an extended CONNECT. */
-  switch(): never {
-    throw new Error('HTTP/2 has no upgrade');
+  switch(headers: RawHeaders): { socket: Carrier; early: Buffer } {
+    if (!this.#incoming || this.#answer) throw new Error('nothing to switch');
+    const head = headOf({ ':status': 200 }, headers);
+    const early = this.#incoming.release();
+    // Whoever reads them counts them.
+    this.bytesIn -= early.length;
+    this.#interimBytes += head.size;
+    this.#end();
+    const options: ServerStreamResponseOptions & { sendDate: boolean } = { sendDate: false };
+    if (!this.#stream.destroyed && !this.#stream.closed) this.#stream.respond(head.headers, options);
+    return { socket: new StreamCarrier(this.#stream, this.#incoming.complete), early };
+  }
+
+  /** Nobody waits for a WebSocket any more. */
+  #endEarly(): void {
+    if (this.#done || this.#answer) return;
+    this.abort(new Error('the client ended the stream'), true);
+    this.reset(constants.NGHTTP2_CANCEL);
   }
 
   /** The client's fault or absence. `isOver`: it can no longer be answered. */
@@ -125,7 +148,8 @@ export class Http2Exchange implements Exchange, WriterOwner {
   /** ms since the last byte in or out; 0 as long as none is due. `now`: performance.now(). */
   stalledFor(now: number): number {
     const stream = this.#stream;
-    const isDue = (!this.received && !stream.isPaused()) || stream.writableLength > 0;
+    const isReading = !this.received && !this.#isHandshake && !stream.isPaused();
+    const isDue = isReading || stream.writableLength > 0;
     const moved = this.bytesIn + this.bytesOut - stream.writableLength;
     if (!isDue || moved !== this.#moved) {
       this.#moved = moved;
@@ -136,7 +160,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   /** Ends the stream, whatever is under way. */
   reset(code: number): void {
-    if (!this.#stream.destroyed) this.#stream.close(code);
+    cut(this.#stream, code);
   }
 
   #end(): void {

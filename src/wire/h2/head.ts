@@ -4,7 +4,7 @@ import { Refusal } from '../../errors.ts';
 import { has, isNamed, Names } from '../../fields.ts';
 import { CHUNKED, type RawHeaders, type RequestHead, type ResponseHead, UNTIL_CLOSE } from '../../types.ts';
 import { isToken } from '../chars.ts';
-import { NOT_IN_TRAILERS } from '../chunked.ts';
+import { checkTrailers } from '../chunked.ts';
 import { fault, type Side } from '../fault.ts';
 import { parseFields } from '../fields.ts';
 import { parseRequestHead, parseResponseHead } from '../head.ts';
@@ -25,7 +25,7 @@ const OF_CONNECTION = new Names(
   'upgrade',
   'http2-settings',
 );
-const REQUEST_PSEUDO = [':method', ':scheme', ':authority', ':path'];
+const REQUEST_PSEUDO = [':method', ':scheme', ':authority', ':path', ':protocol'];
 
 interface Split {
   readonly pseudo: ReadonlyMap<string, string>;
@@ -61,22 +61,33 @@ function checkField(name: string, value: string, side: Side): void {
 }
 
 /**
- * A request's head. `text` is the HTTP/1.1 head that says the same, and `length` CHUNKED if it is not known.
- * `isEnd`: no body follows. Throws a Refusal.
+ * A request's head. `text` is the HTTP/1.1 head that says the same, and `length` CHUNKED if it is not known: for an
+ * extended CONNECT (RFC 8441, section 4) a GET with Upgrade. `isEnd`: no body follows. Throws a Refusal.
  */
 export function requestHead(raw: RawHeaders, isEnd: boolean, limits: WireLimits): RequestHead {
   const side = 'malformed_request';
   const { pseudo, fields } = split(raw, REQUEST_PSEUDO, side);
-  const [method, scheme, authority, path] = REQUEST_PSEUDO.map(name => pseudo.get(name));
-  if (method === 'CONNECT') throw fault(side, 'CONNECT inside a tunnel');
+  const [asked, scheme, authority, path, protocol] = REQUEST_PSEUDO.map(name => pseudo.get(name));
+  if (asked === 'CONNECT' && protocol === undefined) throw fault(side, 'CONNECT inside a tunnel');
+  if (asked !== 'CONNECT' && protocol !== undefined) throw fault(side, 'A :protocol without CONNECT');
+  const method = protocol === undefined ? asked : 'GET';
   if (!method || !authority || !path) throw fault(side, 'A request needs :method, :authority and :path');
   if (scheme !== 'https') throw fault(side, 'A :scheme other than https inside TLS');
-  const bytes = textOf(`${method} ${path} HTTP/1.1`, joined(authority, fields));
+  const upgrade = protocol === undefined ? [] : ['connection', 'Upgrade', 'upgrade', protocol];
+  const bytes = textOf(`${method} ${path} HTTP/1.1`, [...joined(authority, fields), ...upgrade]);
   if (bytes.length > limits.head) throw new Refusal('head_too_large');
   const head = parseRequestHead(bytes, limits, false);
   if (head.method !== method || head.target !== path) throw fault(side, 'A space in a pseudo-header');
+  if (protocol !== undefined) return checkHandshake(head, isEnd);
   if (isEnd && head.length > 0) throw fault(side, 'A Content-Length without a body');
   return isEnd || has(head.headers, 'content-length') ? head : { ...head, length: CHUNKED };
+}
+
+/** What follows it is another protocol, and no body. */
+function checkHandshake(head: RequestHead, isEnd: boolean): RequestHead {
+  if (isEnd) throw fault('malformed_request', 'An extended CONNECT that ends its stream');
+  if (has(head.headers, 'content-length')) throw fault('malformed_request', 'CONNECT with a body');
+  return head;
 }
 
 /** The fields behind one Host, and with one Cookie (RFC 9113, section 8.2.3). */
@@ -119,10 +130,7 @@ export function trailersOf(raw: RawHeaders, limits: { readonly headers: number }
   const bytes = textOf('', fields);
   const text = bytes.toString('latin1', 0, bytes.length - 2);
   const { fields: trailers } = parseFields(bytes, text, 2, limits.headers, side);
-  for (let i = 0; i < trailers.length; i += 2) {
-    if (NOT_IN_TRAILERS.has(trailers[i] as string))
-      throw fault(side, 'A trailer that may only stand in the head');
-  }
+  checkTrailers(trailers, side);
   return trailers;
 }
 

@@ -1,13 +1,14 @@
 import { performance } from 'node:perf_hooks';
 import { type ClientHttp2Stream, constants } from 'node:http2';
 import { asRefusal, Refusal } from '../../errors.ts';
-import type { RawHeaders, ResponseHead, Sink } from '../../types.ts';
-import type { IncomingBody } from '../body.ts';
+import { CHUNKED, type RawHeaders, type ResponseHead, type Sink } from '../../types.ts';
 import type { ClientHandlers } from '../client.ts';
 import { fault } from '../fault.ts';
 import { type ClientLimits, MAX_INTERIM } from '../limits.ts';
+import { cut } from './cut.ts';
 import { responseHead } from './head.ts';
-import { incomingBody } from './incoming.ts';
+import { StreamCarrier } from './carrier.ts';
+import { StreamBody } from './incoming.ts';
 
 /** One request on an upstream's connection: the sink of its body, and what its answer is read from. */
 export class Request implements Sink {
@@ -17,10 +18,12 @@ export class Request implements Sink {
   /** Body bytes if they are known, otherwise negative. */
   readonly #length: number;
   readonly #limits: ClientLimits;
-  readonly #body: IncomingBody;
+  readonly #body: StreamBody;
   /** Until the final answer was given, or there will be none. */
   #handlers: ClientHandlers | null;
   #hasAnswer = false;
+  /** Another protocol speaks here now. */
+  #isSwitched = false;
   #interims = 0;
   #sent = 0;
   #received = 0;
@@ -43,7 +46,7 @@ export class Request implements Sink {
     this.#length = length;
     this.#limits = limits;
     this.#handlers = handlers;
-    this.#body = incomingBody(stream, 'upstream_malformed', limits, count => (this.#received += count));
+    this.#body = new StreamBody(stream, 'upstream_malformed', limits, count => (this.#received += count));
     stream.on('headers', (_headers, _flags, raw) => this.#interim(raw));
     stream.on('response', (_headers, flags, raw) => this.#response(flags, raw));
     stream.on('drain', () => this.onDrain?.());
@@ -70,12 +73,29 @@ export class Request implements Sink {
     try {
       const head = responseHead(raw, isEnd, this.#limits, this.#method);
       if (head.status < 200) throw fault('upstream_malformed', 'An interim answer that is the last one');
+      if (this.#method === 'CONNECT' && head.status < 300) return this.#switch(head);
+      if (this.#method === 'CONNECT') this.#stream.end();
       this.#hasAnswer = true;
       // By the end of this turn a short answer is here whole, and can be given in one step.
       setImmediate(() => this.#give(head));
     } catch (thrown) {
       this.#fail(thrown);
     }
+  }
+
+  /** RFC 8441, section 5 */
+  #switch(head: ResponseHead): void {
+    if (head.length !== CHUNKED)
+      throw fault('upstream_malformed', 'A WebSocket with a length, or that ends with its head');
+    const handlers = this.#handlers;
+    const early = this.#body.release();
+    this.#handlers = null;
+    this.#hasAnswer = true;
+    this.#isSwitched = true;
+    this.#open = false;
+    const carrier = new StreamCarrier(this.#stream, this.#body.complete);
+    if (handlers?.switched) handlers.switched(head, carrier, early);
+    else carrier.destroy();
   }
 
   #give(head: ResponseHead): void {
@@ -97,7 +117,7 @@ export class Request implements Sink {
 
   #close(): void {
     this.#open = false;
-    if (this.#body.complete) return;
+    if (this.#body.complete || this.#isSwitched) return;
     const when = this.#hasAnswer ? 'before the answer was complete' : 'before it answered';
     const message = `The upstream closed the stream ${when}`;
     const isRetryable = !this.#hasAnswer && this.#interims === 0 && this.#isLost;
@@ -134,7 +154,8 @@ export class Request implements Sink {
     }
     this.#open = false;
     this.#since = performance.now();
-    if (!this.#isGone) this.#stream.end();
+    // What follows a handshake is not its body.
+    if (!this.#isGone && this.#method !== 'CONNECT') this.#stream.end();
   }
 
   abort(cause: Error): void {
@@ -143,22 +164,24 @@ export class Request implements Sink {
 
   /** Nobody waits for the answer, or the rest of it. */
   cancel(): void {
+    if (this.#isSwitched) return;
     const isSent = !this.#open;
     this.#handlers = null;
     this.#open = false;
     if (this.#body.complete && isSent) return;
-    if (this.#body.complete) this.#reset(constants.NGHTTP2_NO_ERROR);
+    if (this.#body.complete) this.#reset(constants.NGHTTP2_CANCEL);
     else this.#fail(new Error('the request was given up'));
   }
 
   #reset(code: number): void {
-    if (!this.#isGone) this.#stream.close(code);
+    cut(this.#stream, code);
     // What is still received is dropped; a stream that is paused would never close.
     if (!this.#stream.destroyed) this.#stream.resume();
   }
 
   /** Enforces the time limits. `now`: performance.now(). */
   sweep(now: number): void {
+    if (this.#isSwitched) return;
     const stream = this.#stream;
     const isReading = this.#hasAnswer && !this.#body.complete && !stream.isPaused();
     const moved = this.#received + this.#sent - stream.writableLength;

@@ -17,17 +17,7 @@ import { Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
 import { UnseenStreams } from './unseen.ts';
 
-/** Streams under way on one connection. */
-const MAX_STREAMS = 100;
-/** Streams that a client may reset at once, and per second (CVE-2023-44487). */
-const RESET_BURST = 200;
-const RESET_RATE = 50;
-/** Frames that are wrong, streams with a head that HTTP/2 forbids among them. */
-const MAX_INVALID = 100;
-/** MB of heads, and of what waits to be sent, on one connection. */
-const MAX_MEMORY_MB = 10;
-/** Bytes that a client may send on one stream before somebody reads them. */
-const WINDOW = 65_536;
+const MIB = 1024 * 1024;
 
 /** The client's leg in HTTP/2 (RFC 9113): each stream is one exchange. */
 export class Http2ServerConnection implements Connection {
@@ -45,8 +35,11 @@ export class Http2ServerConnection implements Connection {
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
-    this.#unseen = new UnseenStreams(session, handlers, MAX_INVALID);
-    keepCalm(session, socket);
+    // WebSocket (RFC 8441, section 3). In a second frame: a client that looks only at the first one before it opens a
+    // WebSocket goes on in HTTP/1.1. Node's own does, and in HTTP/2 its process ends though the WebSocket is open.
+    if (!session.destroyed) session.settings({ enableConnectProtocol: true });
+    this.#unseen = new UnseenStreams(session, handlers, limits.http2.invalidFrames);
+    keepCalm(session, socket, limits.http2);
     // Before the session hears of it, and ends.
     socket.prependListener('close', () => this.#unseen.look(true));
     session.on('stream', (stream, _headers, flags, raw) => this.#begin(stream, flags, raw));
@@ -85,7 +78,8 @@ export class Http2ServerConnection implements Connection {
   sweep(now: number): void {
     this.#unseen.look();
     for (const x of this.#exchanges) {
-      if (x.stalledFor(now) <= this.#limits.bodyIdleMs) continue;
+      if (x.switched) x.switched.sweep(now, this.#limits);
+      if (x.switched || x.stalledFor(now) <= this.#limits.bodyIdleMs) continue;
       if (x.responded) x.reset(constants.NGHTTP2_CANCEL);
       else x.abort(new Refusal('request_timeout'), false);
     }
@@ -94,28 +88,29 @@ export class Http2ServerConnection implements Connection {
 
   drain(): void {
     this.#session.close();
+    for (const x of this.#exchanges) x.switched?.drain();
   }
 
   destroy(): void {
-    this.#unseen.look(true);
+    for (const x of this.#exchanges) x.switched?.destroy();
     this.#session.destroy();
   }
 }
 
 function optionsOf(limits: WireLimits): ServerOptions {
+  const { streams, windowBytes, memoryBytes, resets, resetsPerSecond, invalidFrames } = limits.http2;
   return {
     settings: {
-      maxConcurrentStreams: MAX_STREAMS,
-      initialWindowSize: WINDOW,
+      maxConcurrentStreams: streams,
+      initialWindowSize: windowBytes,
       // Twice, so that a head that is a little too large can be answered.
       maxHeaderListSize: 2 * limits.head,
-      enableConnectProtocol: false,
     },
     maxHeaderListPairs: 2 * limits.headers + 8,
-    streamResetBurst: RESET_BURST,
-    streamResetRate: RESET_RATE,
-    maxSessionInvalidFrames: MAX_INVALID,
-    maxSessionMemory: MAX_MEMORY_MB,
+    streamResetBurst: resets,
+    streamResetRate: resetsPerSecond,
+    maxSessionInvalidFrames: invalidFrames,
+    maxSessionMemory: Math.max(1, Math.floor(memoryBytes / MIB)),
     strictSingleValueFields: false,
   };
 }

@@ -26,6 +26,12 @@ export class UnseenStreams {
     this.#session = session;
     this.#handlers = handlers;
     this.#max = max;
+    // A session that ends no longer knows of its streams, and node:http2 itself ends one at a fault of its peer.
+    const destroy = session.destroy.bind(session);
+    session.destroy = (...how) => {
+      this.look(true);
+      destroy(...how);
+    };
   }
 
   /** A stream was seen. */

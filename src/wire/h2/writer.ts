@@ -6,6 +6,7 @@ import {
 } from 'node:http2';
 import type { RawHeaders, Sink } from '../../types.ts';
 import type { WriterOwner } from '../writer.ts';
+import { cut } from './cut.ts';
 import { headOf, type Head } from './fields.ts';
 
 /** One answer on its way out. The head is held so that an answer that is here whole ends without a frame of its own. */
@@ -115,14 +116,14 @@ export class AnswerWriter implements Sink {
     } catch (thrown) {
       const cause = thrown as Error;
       if (this.#open) this.abort(cause);
-      else if (!this.#isGone) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+      else cut(this.#stream, constants.NGHTTP2_INTERNAL_ERROR);
     }
   }
 
   abort(cause: Error): void {
     if (!this.#open) return;
     this.close();
-    if (!this.#isGone) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    cut(this.#stream, constants.NGHTTP2_INTERNAL_ERROR);
     this.#owner.cut(cause);
   }
 

@@ -1,8 +1,8 @@
 import { Buffer } from 'node:buffer';
-import type { Socket } from 'node:net';
 import type { Sink } from '../../types.ts';
 import type { Valve } from '../body.ts';
 import { COALESCE_BYTES } from '../limits.ts';
+import type { Carrier } from '../message.ts';
 import { header, maskedFrame } from './frames.ts';
 import { CLOSE, CONTINUATION, type ControlOpcode, type Kind } from './protocol.ts';
 import { type FrameHandlers, FrameReader, type Sender } from './reader.ts';
@@ -20,9 +20,9 @@ export interface EndpointHandlers extends FrameHandlers {
 
 const NOTHING: Buffer = Buffer.alloc(0);
 
-/** One end of a WebSocket: its frames in and out, on a socket whose HTTP is over. */
+/** One end of a WebSocket: its frames in and out, on a socket whose HTTP is over, or a stream of HTTP/2. */
 export class Endpoint implements Valve {
-  readonly socket: Socket;
+  readonly socket: Carrier;
   /** Wire bytes from the peer, and to it. */
   bytesIn = 0;
   bytesOut = 0;
@@ -47,7 +47,7 @@ export class Endpoint implements Valve {
   #isCorked = false;
 
   /** `peer`: who is at the other end of the socket, which is paused. */
-  constructor(socket: Socket, peer: Sender, handlers: EndpointHandlers) {
+  constructor(socket: Carrier, peer: Sender, handlers: EndpointHandlers) {
     this.socket = socket;
     this.#peer = peer;
     this.#handlers = handlers;

@@ -1,5 +1,6 @@
 import { hash, randomBytes } from 'node:crypto';
-import { get, listOf, Names } from '../../fields.ts';
+import { Refusal } from '../../errors.ts';
+import { get, has, listOf, Names } from '../../fields.ts';
 import type { RawHeaders, RequestHead, ResponseHead } from '../../types.ts';
 import { isToken } from '../chars.ts';
 import { fault } from '../fault.ts';
@@ -7,8 +8,13 @@ import { endToEnd, refuseUpgrade } from '../headers.ts';
 
 /** What a client asks for when it asks for a WebSocket. */
 export interface Offer {
-  /** `Sec-WebSocket-Accept` of the answer to it. */
-  readonly accept: string;
+  /**
+   * `Sec-WebSocket-Accept` of the answer to it. HTTP/2 has no use for it (RFC 8441, section 5), but Node's own client
+   * sends a key there, too, and waits for this.
+   */
+  readonly accept: string | undefined;
+  /** Asked for by an extended CONNECT. */
+  readonly isHttp2: boolean;
   /** Subprotocols, in its order. */
   readonly protocols: readonly string[];
 }
@@ -29,13 +35,16 @@ const OF_ONE_ANSWER = new Names(
 );
 
 /**
- * The WebSocket that a request asks for (RFC 6455, section 4.2.1); undefined if it asks for no other protocol. Throws
- * `upgrade_refused` for one that is not WebSocket, `malformed_request` for a handshake that is not right.
+ * The WebSocket that a request asks for (RFC 6455, section 4.2.1); undefined if it asks for no other protocol. `isHttp2`:
+ * Upgrade stands for an extended CONNECT. Throws `upgrade_refused` for one that is not WebSocket, `malformed_request`
+ * for a handshake that is not right.
  */
-export function offerOf(head: RequestHead): Offer | undefined {
+export function offerOf(head: RequestHead, isHttp2 = false): Offer | undefined {
   const upgrade = get(head.headers, 'upgrade');
   if (upgrade === undefined) return undefined;
   if (upgrade.toLowerCase() !== 'websocket') {
+    // Nobody goes on without it after an extended CONNECT.
+    if (isHttp2) throw new Refusal('upgrade_refused');
     refuseUpgrade(head.headers);
     return undefined;
   }
@@ -43,13 +52,19 @@ export function offerOf(head: RequestHead): Offer | undefined {
   if (head.length !== 0 || head.expectContinue) throw bad('has no body');
   if (!names(head.headers, 'connection', 'upgrade')) throw bad('has Connection: Upgrade');
   if (one(head.headers, 'sec-websocket-version') !== VERSION) throw bad('has Sec-WebSocket-Version: 13');
-  const key = one(head.headers, 'sec-websocket-key');
-  if (key === undefined || !KEY.test(key)) throw bad('has one Sec-WebSocket-Key, base64 of 16 bytes');
+  const accept = acceptFor(head.headers, isHttp2);
   const protocols = all(head.headers, 'sec-websocket-protocol').flatMap(value =>
     value.split(/[ \t]*,[ \t]*/),
   );
   if (!protocols.every(isToken)) throw bad('names its subprotocols as tokens');
-  return { accept: acceptOf(key), protocols };
+  return { accept, isHttp2, protocols };
+}
+
+function acceptFor(headers: RawHeaders, isHttp2: boolean): string | undefined {
+  if (isHttp2 && !has(headers, 'sec-websocket-key')) return undefined;
+  const key = one(headers, 'sec-websocket-key');
+  if (key === undefined || !KEY.test(key)) throw bad('has one Sec-WebSocket-Key, base64 of 16 bytes');
+  return acceptOf(key);
 }
 
 /** A key for the upstream. */
@@ -67,37 +82,37 @@ export function isOfOneLeg(name: string): boolean {
   return OF_ONE_LEG.has(name);
 }
 
-/** What the gate adds to the handshake that it sends. */
+/** What the gate adds to the handshake that it sends in HTTP/1.1. */
 export function handshakeFields(key: string): string[] {
   return ['Connection', 'Upgrade', 'Upgrade', 'websocket', 'Sec-WebSocket-Key', key];
 }
 
-/** Throws `upstream_malformed` unless a 101 is the answer to `key` (RFC 6455, section 4.1). */
-export function checkAnswer({ headers }: ResponseHead, key: string): void {
+/**
+ * Throws `upstream_malformed` unless a 101 is the answer to `key` (RFC 6455, section 4.1); without a key it is the answer
+ * of an upstream in HTTP/2.
+ */
+export function checkAnswer({ headers }: ResponseHead, key: string | undefined): void {
+  if (all(headers, 'sec-websocket-extensions').length > 0) throw wrong('with an extension nobody offered');
+  if (key === undefined) return;
   const [upgrade, ...more] = all(headers, 'upgrade');
   if (upgrade?.toLowerCase() !== 'websocket' || more.length > 0) throw wrong('to another protocol');
   if (!names(headers, 'connection', 'upgrade')) throw wrong('without Connection: Upgrade');
   if (one(headers, 'sec-websocket-accept') !== acceptOf(key)) throw wrong('without the Sec-WebSocket-Accept');
-  if (all(headers, 'sec-websocket-extensions').length > 0) throw wrong('with an extension nobody offered');
 }
 
 /**
- * The fields of the gate's own 101 to the client. `headers`: those of the upstream's, scrubbed, so that a subprotocol
+ * The fields of the gate's own answer to the client. `headers`: those of the upstream's, scrubbed, so that a subprotocol
  * is compared as the client wrote it.
  */
-export function answerFields(headers: RawHeaders, { accept, protocols }: Offer): string[] {
+export function answerFields(headers: RawHeaders, { accept, isHttp2, protocols }: Offer): string[] {
   const chosen = all(headers, 'sec-websocket-protocol');
   if (chosen.length > 1 || !chosen.every(protocol => protocols.includes(protocol))) {
     throw wrong('to a subprotocol nobody offered');
   }
   return [
     ...endToEnd(headers, OF_ONE_ANSWER),
-    'Upgrade',
-    'websocket',
-    'Connection',
-    'Upgrade',
-    'Sec-WebSocket-Accept',
-    accept,
+    ...(isHttp2 ? [] : ['Upgrade', 'websocket', 'Connection', 'Upgrade']),
+    ...(accept === undefined ? [] : ['Sec-WebSocket-Accept', accept]),
     ...chosen.flatMap(protocol => ['Sec-WebSocket-Protocol', protocol]),
   ];
 }

@@ -1,10 +1,9 @@
 import { Buffer } from 'node:buffer';
 import { performance } from 'node:perf_hooks';
-import type { Socket } from 'node:net';
 import { asRefusal, type Reason, Refusal } from '../../errors.ts';
 import type { Sink } from '../../types.ts';
 import type { Valve } from '../body.ts';
-import type { Switched } from '../message.ts';
+import type { Carrier, Switched } from '../message.ts';
 import type { WireLimits } from '../limits.ts';
 import { Endpoint, type EndpointHandlers, type OutgoingMessage } from './endpoint.ts';
 import {
@@ -50,7 +49,7 @@ export class Relay implements Switched {
   #movedAt = 0;
 
   /** The sockets are paused. `up`: from the client to the upstream. */
-  constructor(client: Socket, upstream: Socket, up: Filter, down: Filter) {
+  constructor(client: Carrier, upstream: Carrier, up: Filter, down: Filter) {
     const fromClient = new Way(this, up);
     const fromUpstream = new Way(this, down);
     this.#client = new Endpoint(client, 'client', fromClient);

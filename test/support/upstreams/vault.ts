@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { type HttpUpstream, type Received, startHttp } from '../upstream.ts';
 import type { AwsKeys } from './aws.ts';
@@ -14,6 +14,8 @@ export interface VaultSetup {
   secrets?: Readonly<Record<string, Versions>>;
   /** Path below the mount `kv1` (KV 1) → its fields. */
   flat?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Path → how its engine makes secrets with a lease. */
+  dynamic?: Readonly<Record<string, Engine>>;
   /** Of a login; 3600 s. 0: the token does not expire. */
   leaseSeconds?: number;
   /** Every request must name it. */
@@ -28,6 +30,31 @@ export interface VaultAws {
   readonly region?: string;
   /** What X-Vault-AWS-IAM-Server-ID must be. */
   readonly serverId?: string;
+}
+
+/** An engine that makes a user and a password. */
+export interface Engine {
+  /** Of a lease, and of its renewal. */
+  readonly seconds: number;
+  /** Of a lease at most; the same as `seconds` by default. */
+  readonly maxSeconds?: number;
+  readonly renewable?: boolean;
+  /** The answer has no lease, as that of a static role. */
+  readonly isStatic?: boolean;
+}
+
+export interface Lease {
+  readonly id: string;
+  readonly path: string;
+  readonly username: string;
+  readonly password: string;
+  /** That it was made with, and ends with. */
+  readonly token: string;
+  /** ms since the epoch. */
+  readonly madeAt: number;
+  endsAt: number;
+  renewals: number;
+  revoked: boolean;
 }
 
 /** What a login must send, by the path of its mount. */
@@ -45,6 +72,10 @@ export interface VaultServer extends HttpUpstream {
   readonly secrets: Record<string, Versions>;
   /** Valid tokens. */
   readonly tokens: Set<string>;
+  /** All leases that were made, the first one first. */
+  readonly leases: readonly Lease[];
+  /** Whether a user and password of a lease work now. */
+  isValid(username: string, password: string): boolean;
   fault: Fault | undefined;
   /** What was wrong with each login at `auth/aws`; `none`. */
   readonly iamFaults: string[];
@@ -54,11 +85,17 @@ export interface VaultServer extends HttpUpstream {
   next(path: string): Promise<void>;
 }
 
-/** HashiCorp Vault as far as a reader sees it: KV 1 and 2, logins, lookup, renewal. Tokens begin with `hvs.sesame`. */
+/**
+ * HashiCorp Vault as far as a reader sees it: KV 1 and 2, engines with leases, logins, lookup, renewal, revocation.
+ * Tokens begin with `hvs.sesame`, passwords with `sesame-`.
+ */
 export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
   const { namespace, leaseSeconds = 3600 } = setup;
   const secrets: Record<string, Versions> = { ...setup.secrets };
   const tokens = new Set<string>();
+  const leases: Lease[] = [];
+  const isAlive = (lease: Lease): boolean =>
+    !lease.revoked && tokens.has(lease.token) && Date.now() < lease.endsAt;
   const waiting = new Map<string, () => void>();
   const http = await startHttp(setup.hosts ? { hosts: setup.hosts } : {}, (request, response) => {
     const { pathname } = new URL(request.url, 'http://vault');
@@ -72,6 +109,9 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     ...http,
     secrets,
     tokens,
+    leases,
+    isValid: (username, password) =>
+      leases.some(lease => lease.username === username && lease.password === password && isAlive(lease)),
     fault: undefined,
     iamFaults: [],
     asked: (prefix = '') =>
@@ -96,6 +136,13 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     if (path === 'auth/token/renew-self') return answer(response, 200, { auth });
     if (path === 'auth/token/lookup-self')
       return answer(response, 200, { data: { id: token, ttl: leaseSeconds, renewable: auth.renewable } });
+    if (path === 'auth/token/revoke-self' && /^(POST|PUT)$/.test(request.method)) {
+      tokens.delete(token);
+      return answer(response, 204, undefined);
+    }
+    if (path.startsWith('sys/leases/')) return lease(path.slice('sys/leases/'.length), request, response);
+    const engine = setup.dynamic?.[path];
+    if (engine) return make(path, engine, token, request, response);
     if (path.includes('denied')) return answer(response, 403, { errors: ['1 error: permission denied'] });
     const flat = setup.flat?.[path.replace(/^kv1\//, '')];
     if (path.startsWith('kv1/') && flat) return answer(response, 200, { data: flat });
@@ -132,6 +179,62 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     answer(response, 200, { auth: { ...auth, accessor: 'a', policies: ['default'] } });
   }
 
+  function make(
+    path: string,
+    { seconds, renewable = true, isStatic = false }: Engine,
+    token: string,
+    { method }: Received,
+    response: ServerResponse,
+  ): void {
+    if (method !== 'GET') return answer(response, 405, { errors: ['unsupported operation'] });
+    const id = `${path}/${randomBytes(12).toString('hex')}`;
+    const username = `v-approle-readonly-${randomBytes(6).toString('hex')}`;
+    const password = `sesame-${randomBytes(12).toString('hex')}`;
+    const now = Date.now();
+    if (!isStatic)
+      leases.push({
+        id,
+        path,
+        username,
+        password,
+        token,
+        madeAt: now,
+        endsAt: now + seconds * 1000,
+        renewals: 0,
+        revoked: false,
+      });
+    answer(response, 200, {
+      request_id: randomUUID(),
+      lease_id: isStatic ? '' : id,
+      renewable: renewable && !isStatic,
+      lease_duration: isStatic ? 0 : seconds,
+      data: { username, password },
+      wrap_info: null,
+      warnings: null,
+      auth: null,
+    });
+  }
+
+  function lease(what: string, { method, body }: Received, response: ServerResponse): void {
+    if (!/^(POST|PUT)$/.test(method)) return answer(response, 405, { errors: ['unsupported operation'] });
+    const { lease_id: id } = JSON.parse(body.toString()) as { lease_id?: string };
+    const found = leases.find(one => one.id === id);
+    const engine = found && setup.dynamic?.[found.path];
+    if (what === 'revoke') {
+      if (found) found.revoked = true;
+      return answer(response, 204, undefined);
+    }
+    if (what !== 'renew' || !found || !engine || !isAlive(found))
+      return answer(response, 400, { errors: ['lease not found'] });
+    if (engine.renewable === false) return answer(response, 400, { errors: ['lease is not renewable'] });
+    const { seconds, maxSeconds = seconds } = engine;
+    const now = Date.now();
+    const left = Math.max(0, Math.min(seconds, (found.madeAt - now) / 1000 + maxSeconds));
+    found.endsAt = now + left * 1000;
+    found.renewals++;
+    answer(response, 200, { lease_id: id, renewable: true, lease_duration: left, data: null });
+  }
+
   function read(path: string, asked: string | null, response: ServerResponse): void {
     const versions = secrets[path.slice('secret/data/'.length)] ?? [];
     const version = asked === null || asked === '0' ? versions.length : Number(asked);
@@ -150,6 +253,9 @@ export function answer(
   body: unknown,
   headers: Readonly<Record<string, string>> = {},
 ): void {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers });
-  response.end(JSON.stringify(body));
+  response.writeHead(
+    status,
+    body === undefined ? headers : { 'content-type': 'application/json', ...headers },
+  );
+  response.end(body === undefined ? undefined : JSON.stringify(body));
 }

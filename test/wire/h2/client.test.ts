@@ -2,19 +2,22 @@ import { once } from 'node:events';
 import net, { type AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { Refusal } from '../../../src/errors.ts';
-import type { ResponseHead, Sink } from '../../../src/types.ts';
+import { CHUNKED, type ResponseHead, type Sink } from '../../../src/types.ts';
 import { NONE } from '../../../src/wire/client.ts';
 import { Http2ClientConnection } from '../../../src/wire/h2/client.ts';
 import { CLIENT_LIMITS } from '../../../src/wire/limits.ts';
 import { Peer } from '../../support/peer.ts';
 import {
   block,
+  CANCEL,
+  DATA,
   END_HEADERS,
   END_STREAM,
   frame,
   GOAWAY,
   HEADERS,
   PING,
+  RST_STREAM,
   SETTINGS,
   u32,
 } from '../../support/h2-frames.ts';
@@ -128,4 +131,23 @@ test('a request that is given up is reset, and the next one goes on', async () =
   await peer.until(frame(3, 0, 1, u32(8)).toString('latin1'));
   await peer.send(answer(3));
   expect((await next.answer).status).toBe(200);
+});
+
+test.each<[string, (connection: Http2ClientConnection, sink: Sink) => void]>([
+  ['is cut', (_, sink) => sink.abort(new Error('the client left'))],
+  ['is given up', (connection, sink) => connection.cancel(sink)],
+])('a request that %s in its body never looks whole to the upstream', async (_, stop) => {
+  const { connection, peer } = await scene();
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  const sink = connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+  sink.write(Buffer.from('half of it'));
+  await peer.until('half of it');
+  stop(connection, sink);
+  const reset = frame(RST_STREAM, 0, 1, u32(CANCEL));
+  await expect.poll(() => peer.received.includes(reset), { timeout: 10_000 }).toBe(true);
+  expect(peer.received.includes(frame(DATA, END_STREAM, 1))).toBe(false);
 });

@@ -65,6 +65,19 @@ describe('a request', () => {
   };
   const replaced = (name: string, value: string): string[] => PSEUDO.with(PSEUDO.indexOf(name) + 1, value);
 
+  test('that is an extended CONNECT is the GET with Upgrade that says the same', () => {
+    const raw = [':method', 'CONNECT', ':protocol', 'websocket', ...PSEUDO.slice(2), 'x-a', '1'];
+    const head = request(raw, false);
+    expect(head.bytes.toString('latin1')).toBe(
+      'GET /x?y HTTP/1.1\r\nhost: a.test\r\nx-a: 1\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n',
+    );
+    expect(head).toMatchObject({ method: 'GET', length: 0 });
+    expect(code(() => request(raw, true))).toBe('malformed_request');
+    expect(code(() => request([...raw, 'content-length', '0'], false))).toBe('malformed_request');
+    expect(code(() => request(raw.with(3, 'a\r\nx: y'), false))).toBe('malformed_request');
+    expect(code(() => request(raw.with(1, 'GET'), false))).toBe('malformed_request');
+  });
+
   test.each<[string, readonly string[], string?]>([
     ['without :method', without(':method')],
     ['without :scheme', without(':scheme')],

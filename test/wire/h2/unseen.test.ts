@@ -6,9 +6,9 @@ import { UnseenStreams } from '../../../src/wire/h2/unseen.ts';
 function scene(max = 100) {
   const state = { lastProcStreamID: 0 };
   let told = 0;
-  const session = { state, destroyed: false } as unknown as Http2Session;
+  const session = { state, destroyed: false, destroy: () => undefined } as unknown as Http2Session;
   const handlers = { request: () => undefined, malformed: () => void told++, closed: () => undefined };
-  return { state, unseen: new UnseenStreams(session, handlers, max), told: () => told };
+  return { state, session, unseen: new UnseenStreams(session, handlers, max), told: () => told };
 }
 
 test('a stream that was seen is not told of', () => {
@@ -45,4 +45,12 @@ test('a client that leaves identifiers out does not fill the audit', () => {
   const { unseen, told } = scene(100);
   unseen.seen(2 ** 31 - 1);
   expect(told()).toBe(100);
+});
+
+test('what was reset before node:http2 ends a session for a fault is told of first', () => {
+  const { unseen, session, state, told } = scene();
+  unseen.seen(1);
+  state.lastProcStreamID = 5;
+  session.destroy();
+  expect(told()).toBe(2);
 });

@@ -35,7 +35,21 @@ const replaced = (name: string, ...values: string[]): string[] => {
 
 describe('a request', () => {
   test('for a WebSocket is answered to its key', () => {
-    expect(offerOf(asked())).toEqual({ accept: ACCEPT, protocols: [] });
+    expect(offerOf(asked())).toEqual({ accept: ACCEPT, isHttp2: false, protocols: [] });
+  });
+
+  test('in HTTP/2 needs no key, and is answered to one that it has', () => {
+    const bare = replaced('Sec-WebSocket-Key');
+    expect(offerOf(asked(bare), true)).toEqual({ accept: undefined, isHttp2: true, protocols: [] });
+    expect(offerOf(asked(), true)?.accept).toBe(ACCEPT);
+    for (const key of [['x'], [KEY, KEY]])
+      expect(() => offerOf(asked(replaced('Sec-WebSocket-Key', ...key)), true)).toThrow(
+        expect.objectContaining({ code: 'malformed_request' }),
+      );
+    // Nobody asks by an extended CONNECT for what may be ignored in HTTP/1.1.
+    expect(() => offerOf(asked(['Upgrade', 'h2c']), true)).toThrow(
+      expect.objectContaining({ code: 'upgrade_refused' }),
+    );
   });
 
   test('without an upgrade is none', () => {
@@ -141,7 +155,7 @@ describe('an answer', () => {
     );
   });
 
-  const offer = { accept: ACCEPT, protocols: ['chat', 'x'] };
+  const offer = { accept: ACCEPT, isHttp2: false, protocols: ['chat', 'x'] };
 
   test('goes on with the accept of the client’s key, and without the fields of the other leg', () => {
     const fields = [...good, 'Sec-WebSocket-Protocol', 'x', 'Set-Cookie', 'a=b', 'Keep-Alive', '5'];
@@ -167,6 +181,31 @@ describe('an answer', () => {
       );
     },
   );
+
+  test('in HTTP/2 goes on without what only HTTP/1.1 says', () => {
+    const fields = [...good, 'Sec-WebSocket-Protocol', 'x', 'Set-Cookie', 'a=b'];
+    const rest = ['Sec-WebSocket-Protocol', 'x'];
+    expect(answerFields(fields, { ...offer, accept: undefined, isHttp2: true })).toEqual([
+      'Set-Cookie',
+      'a=b',
+      ...rest,
+    ]);
+    expect(answerFields(fields, { ...offer, isHttp2: true })).toEqual([
+      'Set-Cookie',
+      'a=b',
+      'Sec-WebSocket-Accept',
+      ACCEPT,
+      ...rest,
+    ]);
+  });
+
+  test('from an upstream in HTTP/2 says nothing of a key', () => {
+    const plain = head(['Set-Cookie', 'a=b']);
+    expect(() => checkAnswer(plain, undefined)).not.toThrow();
+    expect(() => checkAnswer(head(['Sec-WebSocket-Extensions', 'x']), undefined)).toThrow(
+      expect.objectContaining({ code: 'upstream_malformed' }),
+    );
+  });
 
   test('with two subprotocols is refused', () => {
     const fields = [...good, 'Sec-WebSocket-Protocol', 'x', 'Sec-WebSocket-Protocol', 'x'];
