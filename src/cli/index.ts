@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { auditVerb } from './audit.ts';
 import { caVerb } from './ca.ts';
 import { checkVerb } from './check.ts';
+import { doctorVerb } from './doctor.ts';
 import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
 import { initVerb } from './init.ts';
@@ -38,6 +39,7 @@ function commandLine(): Command {
     explainVerb,
     initVerb,
     learnVerb,
+    doctorVerb,
     caVerb,
     auditVerb,
   ])
