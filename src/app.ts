@@ -1,6 +1,5 @@
 import type { Server } from 'node:net';
 import { listenLimits, upstreamLimits } from './app/limits.ts';
-import { writeTrust } from './app/trust.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { compileConfig } from './config/compile.ts';
@@ -15,10 +14,13 @@ import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
 import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
+import { writeTrust } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
 import { ProxyListener } from './listen/proxy.ts';
-import { MemorySessions } from './state/memory.ts';
+import { openState } from './state/open.ts';
+import type { Sessions } from './state/sessions.ts';
+import type { State } from './state/state.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
 import type { Lookup } from './upstream/resolve.ts';
@@ -56,7 +58,7 @@ export interface NewSession {
 /** A running gate without its control plane. */
 export interface Gate {
   readonly config: Config;
-  readonly sessions: MemorySessions;
+  readonly sessions: Sessions;
   readonly metrics: Metrics;
   readonly audit: AuditLog;
   readonly authority: Authority;
@@ -66,7 +68,7 @@ export interface Gate {
   /** Where sandboxes connect, `host:port`. */
   readonly address: { readonly host: string; readonly port: number };
   readonly openTunnels: number;
-  createSession(wanted: NewSession): { session: Session; token: string };
+  createSession(wanted: NewSession): Promise<{ session: Session; token: string }>;
   /** Environment variable → stub, for one session. */
   stubEnvironment(session: Session): Record<string, string>;
   /** Takes the connections of one more listener, which another process opened. */
@@ -83,11 +85,16 @@ export interface Gate {
 export async function startGate(options: GateOptions): Promise<Gate> {
   const { log } = options;
   const first = compileConfig(options.config ?? loadConfig(options.configFile));
-  const gate = new RunningGate(options, first);
+  const authority = openAuthority(first.config.ca);
+  const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
+  const state = await openState(first.config.state, caKey, log);
+  let gate: RunningGate | undefined;
   try {
+    gate = new RunningGate(options, first, authority, state);
     await gate.listen();
   } catch (error) {
-    await gate.stop();
+    await gate?.stop();
+    state.close();
     throw error;
   }
   log.info('listening', { ...gate.address });
@@ -95,7 +102,6 @@ export async function startGate(options: GateOptions): Promise<Gate> {
 }
 
 class RunningGate implements Gate {
-  readonly sessions = new MemorySessions();
   readonly metrics = new Metrics();
   readonly audit: AuditLog;
   readonly authority: Authority;
@@ -105,6 +111,7 @@ class RunningGate implements Gate {
   /** Where this gate listens: never dialled. */
   readonly #own: { address: string; port: number }[] = [];
   readonly #options: GateOptions;
+  readonly #state: State;
   readonly #stubs: StubKey;
   readonly #secrets: Secrets;
   readonly #flow: Flow;
@@ -112,18 +119,24 @@ class RunningGate implements Gate {
   readonly #watcher: { reload(): void; close(): void };
   #compiled: Compiled;
 
-  constructor(options: GateOptions, compiled: Compiled) {
+  constructor(options: GateOptions, compiled: Compiled, authority: Authority, state: State) {
     const { config } = compiled;
     this.#options = options;
     this.#compiled = compiled;
-    this.authority = openAuthority(config.ca);
-    this.#stubs = new StubKey(deriveKey(this.authority.key.export({ type: 'pkcs8', format: 'der' })));
-    ({ caFile: this.caFile, bundleFile: this.bundleFile } = writeTrust(config, this.authority));
+    this.#state = state;
+    this.authority = authority;
+    this.#stubs = new StubKey(deriveKey(state.key));
+    const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
+    ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
       log: options.log,
-      sessions: this.sessions,
+      sessions: {
+        list: () => state.sessions.known(),
+        onEnd: listener => state.sessions.onEnd(listener),
+      },
+      store: state.store,
       dial: (host, port) =>
         this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
     });
@@ -131,8 +144,8 @@ class RunningGate implements Gate {
     this.#flow = options.observe ? new ObservedFlow(rooms, options.observe) : new Flow(rooms);
     this.#listener = new ProxyListener({
       flow: this.#flow,
-      sessions: this.sessions,
-      contexts: new Contexts(this.authority),
+      sessions: state.sessions,
+      contexts: new Contexts(authority),
       limits: listenLimits(config.limits),
     });
     this.#watcher = watchConfig(
@@ -140,6 +153,10 @@ class RunningGate implements Gate {
       next => this.#use(next),
       error => this.#keep(error),
     );
+  }
+
+  get sessions(): Sessions {
+    return this.#state.sessions;
   }
 
   get config(): Config {
@@ -167,7 +184,7 @@ class RunningGate implements Gate {
     this.#own.push({ address, port });
   }
 
-  createSession({ profile, ttlMs, ...who }: NewSession): { session: Session; token: string } {
+  async createSession({ profile, ttlMs, ...who }: NewSession): Promise<{ session: Session; token: string }> {
     const found = this.#compiled.profiles.get(profile);
     if (!found) {
       throw new Error(
@@ -202,6 +219,7 @@ class RunningGate implements Gate {
     await this.#secrets.close();
     this.#flow.rooms.upstream.close();
     this.audit.close();
+    this.#state.close();
   }
 
   #mint(credential: string): string {
@@ -219,6 +237,7 @@ class RunningGate implements Gate {
       audit: this.audit,
       metrics: this.metrics,
       log,
+      alarm: alarm => this.#state.publish(alarm),
       upstream: this.#upstream(config),
     };
   }

@@ -98,6 +98,11 @@ export const REASONS = {
     'The credential cannot be fetched',
     'Try again later; your operator sees the cause',
   ),
+  state_unavailable: row(
+    503,
+    'The session cannot be checked',
+    'Try again later; your operator sees the cause',
+  ),
   audit_unavailable: row(503, 'The audit cannot be written', 'Try again later; your operator sees the cause'),
   shutting_down: row(503, 'The gate is shutting down', 'Try again'),
   upstream_timeout: row(504, 'The upstream took too long', 'Try again later'),

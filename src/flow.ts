@@ -6,7 +6,7 @@ import { ClientLeft } from './flow/ask.ts';
 import { withBody } from './flow/body.ts';
 import { Entry } from './flow/entry.ts';
 import { judge } from './flow/judge.ts';
-import { ALARMS, refuse, refusalLength } from './flow/refuse.ts';
+import { ALARMS, raiseAlarm, refuse, refusalLength } from './flow/refuse.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { outgoing, renewed, send } from './flow/send.ts';
 import type { Channel } from './flow/target.ts';
@@ -112,8 +112,7 @@ export class Flow {
     const { event } = entry;
     if (refusal.cause !== undefined)
       log.warn(refusal.message, { code: refusal.code, request_id: event.request_id, cause: refusal.cause });
-    if (ALARMS.has(refusal.code))
-      log.warn('alarm', { code: refusal.code, session: event.session, host: event.host });
+    if (ALARMS.has(refusal.code)) raiseAlarm(this.rooms, refusal.code, event);
     let told = refusal;
     try {
       entry.deny(refusal);

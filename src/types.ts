@@ -167,6 +167,11 @@ export interface Placement {
   find(out: OutboundHead): readonly string[] | undefined;
   /** Writes the credential in the place of `stub`, or at the place if there was no stub. */
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed;
+  /**
+   * What stands on the wire for a secret where a further encoding would hide it: the base64 of `Basic`, a percent-encoded
+   * value. Absent: the secret itself.
+   */
+  wires?(secret: Secret): readonly Secret[];
   /** The path without what stands at the place, for the audit. Absent: the place is not in the path. */
   redact?(path: string, stubs: StubCount): string;
 }

@@ -2,6 +2,7 @@ import { type Context, Hono } from 'hono';
 import { z } from 'zod';
 import type { Gate } from '../app.ts';
 import { parseDuration } from '../config/scalars.ts';
+import { Refusal } from '../errors.ts';
 import { SessionError } from '../state/session.ts';
 import type { Log, Session } from '../types.ts';
 import type { TrustFiles } from './environment.ts';
@@ -19,6 +20,8 @@ export interface AdminRooms {
   readonly state: { draining: boolean };
 }
 
+const UNTOLD =
+  'Redis does not answer: if this gate knows the session, it has ended here, and the other gates are told as soon as Redis does';
 const BODY_LIMIT = 64 * 1024;
 
 /** What POST /v1/sessions takes; the session's own checks bound the texts. */
@@ -47,21 +50,28 @@ export function adminApi(rooms: AdminRooms): Hono {
   api.use(requireToken(rooms.token));
   api.get('/metrics', c => metrics(c, gate));
   api.post('/v1/sessions', c => createSession(c, rooms));
-  api.get('/v1/sessions', c => c.json({ sessions: gate.sessions.list().map(s => describe(gate, s)) }));
+  api.get('/v1/sessions', async c => {
+    const sessions = await gate.sessions.list();
+    return c.json({ sessions: sessions.map(session => describe(gate, session)) });
+  });
   api.all('/v1/sessions', c => notAllowed(c, 'GET, POST'));
-  api.get('/v1/sessions/:id', c => {
-    const session = gate.sessions.get(c.req.param('id'));
+  api.get('/v1/sessions/:id', async c => {
+    const session = await gate.sessions.get(c.req.param('id'));
     return session ? c.json(describe(gate, session)) : refuse(c, 'not_found', 'There is no such session');
   });
-  api.delete('/v1/sessions/:id', c => {
-    const session = gate.sessions.get(c.req.param('id'));
-    if (!session) return refuse(c, 'not_found', 'There is no such session');
-    gate.sessions.revoke(session.session);
-    return c.json(describe(gate, session));
+  api.delete('/v1/sessions/:id', async c => {
+    // Before anything is asked: it ends here even if the other gates cannot be told yet.
+    await gate.sessions.revoke(c.req.param('id'));
+    const session = await gate.sessions.get(c.req.param('id'));
+    return session ? c.json(describe(gate, session)) : refuse(c, 'not_found', 'There is no such session');
   });
   api.all('/v1/sessions/:id', c => notAllowed(c, 'GET, DELETE'));
   api.notFound(c => refuse(c, 'not_found'));
   api.onError((error, c) => {
+    if (error instanceof Refusal && error.code === 'state_unavailable') {
+      log.warn(error.message, { path: c.req.path, cause: error.cause });
+      return refuse(c, 'state_unavailable', c.req.method === 'DELETE' ? UNTOLD : undefined);
+    }
     log.error('the control plane failed', { path: c.req.path, cause: error });
     return refuse(c, 'internal_error');
   });
@@ -86,7 +96,7 @@ async function createSession(c: Context, { gate, trust }: AdminRooms): Promise<R
     );
   }
   try {
-    const { session, token } = gate.createSession({
+    const { session, token } = await gate.createSession({
       profile,
       ...(ttl !== undefined && { ttlMs: ttl }),
       ...(sub !== undefined && { sub }),
@@ -129,7 +139,7 @@ function stateOf(session: Session): 'live' | 'revoked' | 'expired' {
 
 function ready(c: Context, { gate, state }: AdminRooms): Response {
   // The configuration and the CA are there, and the listeners up, before this one answers.
-  const checks = { audit: gate.audit.healthy, serving: !state.draining };
+  const checks = { audit: gate.audit.healthy, state: gate.sessions.healthy, serving: !state.draining };
   const ok = Object.values(checks).every(Boolean);
   return c.json({ ok, checks }, ok ? 200 : 503);
 }
@@ -137,7 +147,8 @@ function ready(c: Context, { gate, state }: AdminRooms): Response {
 function metrics(c: Context, gate: Gate): Response {
   const text = gate.metrics.text({
     tunnels: gate.openTunnels,
-    sessions: gate.sessions.list().filter(session => stateOf(session) === 'live').length,
+    sessions: gate.sessions.live,
+    stateUp: gate.sessions.healthy,
     auditHealthy: gate.audit.healthy,
     auditLost: gate.audit.lost,
   });

@@ -14,6 +14,7 @@ export interface Usage {
 export interface Gauges {
   tunnels: number;
   sessions: number;
+  stateUp: boolean;
   auditHealthy: boolean;
   auditLost: number;
 }
@@ -87,6 +88,7 @@ export class Metrics {
       this.#histogram(),
       family('stubgate_tunnels_open', 'gauge', 'Tunnels open now', [['', gauges.tunnels]]),
       family('stubgate_sessions', 'gauge', 'Sessions alive', [['', gauges.sessions]]),
+      family('stubgate_state_up', 'gauge', '1 if sessions can be checked', [['', Number(gauges.stateUp)]]),
       family('stubgate_injected_total', 'counter', 'Credentials put on the wire', [['', this.#injected]]),
       family('stubgate_scrubbed_total', 'counter', 'Secrets removed from responses', [['', this.#scrubbed]]),
       family('stubgate_stubs_seen_total', 'counter', 'Stubs seen in requests', [['', this.#stubsSeen]]),

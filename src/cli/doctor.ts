@@ -8,6 +8,7 @@ import type { Config } from '../config/types.ts';
 import { type Check, failed, type Finding, type Patient } from './doctor/check.ts';
 import { caFiles, certificateAuthority, clock, fileModes } from './doctor/files.ts';
 import { ports, trust, upstream } from './doctor/network.ts';
+import { redis } from './doctor/redis.ts';
 import { vaultAccess } from './doctor/vaults.ts';
 import { wiring } from './doctor/wiring.ts';
 import { FAILED } from './fail.ts';
@@ -23,6 +24,7 @@ const CHECKS: readonly Check[] = [
   fileModes,
   trust,
   vaultAccess,
+  redis,
   upstream,
   ports,
   wiring,

@@ -1,12 +1,15 @@
 import type { Command } from 'commander';
+import { printable } from '../audit/printable.ts';
 import { compileConfig } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Compiled, Profile } from '../config/types.ts';
 import type { Reason } from '../errors.ts';
+import { type Dialled, dialled } from '../flow/foresee.ts';
 import { parseAuthority } from '../policy/host.ts';
 import { canonicalPath } from '../policy/path.ts';
 import { admit, decide, type Mismatch, type RuleSpec } from '../policy/table.ts';
 import type { Rule, Target } from '../types.ts';
+import { findAudited } from './explain-audit.ts';
 import { FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { print, printJson } from './output.ts';
@@ -14,6 +17,8 @@ import { print, printJson } from './output.ts';
 interface ExplainOptions {
   config?: string;
   profile: string;
+  audit?: string;
+  requestId?: string;
   json?: boolean;
 }
 
@@ -29,27 +34,50 @@ export interface Explanation {
   /** In the order of the table. */
   rules: { rule: string; action: Rule['action']; matches: boolean; why: string }[];
   inject: { credential: string; as: string; at: string; when: string; required: boolean; foreign: string }[];
+  /** Where it would go to; null if it goes nowhere. */
+  dial: Dialled | null;
 }
 
 export function explainVerb(program: Command): void {
   program
     .command('explain')
-    .argument('<method>')
-    .argument('<url>')
+    .argument('[method]', 'or - for an audit line on stdin')
+    .argument('[url]')
     .description('what would happen to a request, and why; without any network')
     .addOption(configOption())
     .option('--profile <name>', 'the rules it runs under', 'default')
+    .option('--audit <file>', 'the request of a line of an audit file; - for stdin')
+    .option('--request-id <id>', 'which line')
     .option('--json', 'for programs')
     .addHelpText(
       'after',
-      '\nExit code: 0 allowed, 1 denied.\n\nExample:\n  stubgate explain GET https://api.github.com/user\n  stubgate explain GET wss://chat.example.com/socket',
+      '\nExit code: 0 allowed, 1 denied.\n\nExample:\n  stubgate explain GET https://api.github.com/user\n  stubgate explain GET wss://chat.example.com/socket\n  stubgate audit tail -n 1 --json | stubgate explain -',
     )
-    .action((method: string, url: string, { config, profile, json }: ExplainOptions) => {
-      const explanation = explain(compileConfig(loadConfig(requireConfig(config))), profile, method, url);
-      if (json) printJson(explanation);
-      else print(describe(explanation));
-      if (explanation.verdict === 'deny') process.exitCode = FAILED;
-    });
+    .action(run);
+}
+
+async function run(
+  method: string | undefined,
+  url: string | undefined,
+  { config, profile, audit, requestId, json }: ExplainOptions,
+): Promise<void> {
+  const file = audit ?? (method === '-' && url === undefined ? '-' : undefined);
+  const compiled = compileConfig(loadConfig(requireConfig(config)));
+  const audited = file === undefined ? undefined : await findAudited(file, requestId);
+  const [asked, at] = audited ? [audited.method, audited.url] : [method, url];
+  if (asked === undefined || at === undefined) {
+    throw new UsageError(
+      'write a method and a URL, or --audit FILE --request-id ID, or - for a line on stdin',
+    );
+  }
+  const explanation = explain(compiled, profile, asked, at);
+  if (json) printJson(audited ? { ...explanation, audited } : explanation);
+  else {
+    print(describe(explanation).split('\n').map(printable).join('\n'));
+    for (const note of audited ? [`in the audit: ${audited.said}`, ...audited.notes] : [])
+      print(printable(note));
+  }
+  if (explanation.verdict === 'deny') process.exitCode = FAILED;
 }
 
 /** Throws UsageError for a profile or a URL that does not exist. */
@@ -61,7 +89,9 @@ export function explain(compiled: Compiled, profileName: string, method: string,
     );
   }
   const { target, ambiguous, websocket } = parseRequest(method, url);
-  const { verdict, reason, rule } = ambiguous ? AMBIGUOUS : outcome(profile, target);
+  const judged = ambiguous ? AMBIGUOUS : outcome(profile, target);
+  const dial = judged.verdict === 'deny' ? null : dialled(compiled, target);
+  const { verdict, reason, rule } = dial?.check === 'forbidden' ? { ...judged, ...FORBIDDEN } : judged;
   const specs = new Map(compiled.config.rules.map(spec => [spec.name, spec]));
   const winner = profile.table.rules.find(({ name }) => name === rule);
   return {
@@ -78,6 +108,7 @@ export function explain(compiled: Compiled, profileName: string, method: string,
       return { rule: row.name, action: row.action, matches: mismatch === undefined, why };
     }),
     inject: verdict === 'allow' ? injections(winner, websocket) : [],
+    dial,
   };
 }
 
@@ -100,6 +131,8 @@ type Outcome = Pick<Explanation, 'verdict' | 'reason' | 'rule'>;
 
 const AMBIGUOUS: Outcome = { verdict: 'deny', reason: 'ambiguous_path', rule: null };
 
+const FORBIDDEN = { verdict: 'deny', reason: 'forbidden_address' } as const;
+
 /** As the gate asks: first at CONNECT, then for the request in it. */
 function outcome({ table }: Profile, target: Target): Outcome {
   const { scheme, host, port } = target;
@@ -112,7 +145,7 @@ function outcome({ table }: Profile, target: Target): Outcome {
 }
 
 /** Not `new URL`: it would repair what the gate refuses. */
-function parseRequest(
+export function parseRequest(
   method: string,
   url: string,
 ): { target: Target; ambiguous: boolean; websocket: boolean } {
@@ -158,12 +191,21 @@ const OVERRULED = {
 const SHAKE =
   '  a WebSocket: this judges its handshake; each message is then searched on its way up, and scrubbed on its way down';
 
+/** What is checked before a connection is opened. */
+const CHECKED: Record<Dialled['check'], string> = {
+  name: 'all its addresses must be public, or in upstream.allow_private; they are checked when they are known',
+  resolve: 'as upstream.resolve says, which permits that address',
+  public: 'a public address',
+  allow_private: 'not a public address, but in upstream.allow_private',
+  forbidden: 'an address that may not be dialled; permit it in upstream.allow_private if that is meant',
+};
+
 function describe(explanation: Explanation): string {
-  const { request, profile, verdict, reason, rule, rules, inject, websocket } = explanation;
+  const { request, profile, verdict, reason, rule, rules, inject, websocket, dial } = explanation;
   const rows = rules.map(row => {
     const mark = row.rule === rule ? '→' : row.matches ? '·' : ' ';
     const wins =
-      verdict === 'deny' && row.action !== 'deny' ? OVERRULED[row.action] : `matches: ${row.action}`;
+      verdict === 'deny' && row.action !== 'deny' && !dial ? OVERRULED[row.action] : `matches: ${row.action}`;
     const why = row.rule === rule ? wins : row.matches ? 'matches too late' : row.why;
     return `  ${mark} ${row.rule}: ${why}`;
   });
@@ -174,7 +216,8 @@ function describe(explanation: Explanation): string {
   );
   const because = reason ?? (rule === null ? '' : `rule ${rule}`);
   const shake = websocket && verdict === 'allow' ? [SHAKE] : [];
-  return [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...shake, ...places].join(
-    '\n',
-  );
+  const address =
+    dial && `  dials ${dial.to}${dial.via ? ` through ${dial.via}` : ''}: ${CHECKED[dial.check]}`;
+  const told = [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...shake, ...places];
+  return [...told, ...(address ? [address] : [])].join('\n');
 }

@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander';
 import { auditVerb } from './audit.ts';
 import { caVerb } from './ca.ts';
 import { checkVerb } from './check.ts';
+import { diffVerb } from './diff.ts';
 import { doctorVerb } from './doctor.ts';
 import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
@@ -10,6 +11,7 @@ import { learnVerb } from './learn.ts';
 import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
+import { testVerb } from './test.ts';
 import { version } from './version.ts';
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
@@ -37,6 +39,8 @@ function commandLine(): Command {
     sessionVerb,
     checkVerb,
     explainVerb,
+    testVerb,
+    diffVerb,
     initVerb,
     learnVerb,
     doctorVerb,

@@ -13,6 +13,7 @@ import { ConfigError, formatProblem } from '../config/problems.ts';
 import type { Config } from '../config/types.ts';
 import type { Sighting } from '../flow/observed.ts';
 import { canonicalRuleHost } from '../policy/host.ts';
+import { secretVariables } from '../state/redis/options.ts';
 import { envNames } from '../vaults/env.ts';
 import { execute } from './execute.ts';
 import { FAILED, UsageError } from './fail.ts';
@@ -197,12 +198,18 @@ async function watchedRun(
   const { gate, auditFile, from } = await startWatching(config, sightings);
   const refs = [...compiled.sources.values()].map(({ ref }) => ref);
   const ofMints = [...compiled.mints.values()].flatMap(({ minter }) => minter.variables ?? []);
-  const kept = inheritableEnvironment(inherited, new Set([...envNames(refs, compiled.vaults), ...ofMints]));
-  const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
-  const { session, token } = gate.createSession({ profile });
-  const { env } = sessionAnswer(gate, trust, session, token);
+  const ofState = secretVariables(config.state);
+  const variables = new Set([...envNames(refs, compiled.vaults), ...ofMints, ...ofState]);
+  const kept = inheritableEnvironment(inherited, variables);
   try {
-    process.exitCode = await execute({ command, args, env: { ...kept, ...env }, stdout: 'stderr' });
+    const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
+    const { session, token } = await gate.createSession({ profile });
+    const { env } = sessionAnswer(gate, trust, session, token);
+    try {
+      process.exitCode = await execute({ command, args, env: { ...kept, ...env }, stdout: 'stderr' });
+    } finally {
+      await gate.sessions.revoke(session.session);
+    }
   } finally {
     await gate.stop();
   }

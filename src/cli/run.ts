@@ -10,6 +10,7 @@ import { compileConfig } from '../config/compile.ts';
 import { loadConfig } from '../config/load.ts';
 import { parseDuration } from '../config/scalars.ts';
 import type { Compiled } from '../config/types.ts';
+import { secretVariables } from '../state/redis/options.ts';
 import { envNames } from '../vaults/env.ts';
 import { adminClient, NoGate } from './client.ts';
 import { namesDemo, startDemo } from './demo.ts';
@@ -87,7 +88,9 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
   const refs = [...compiled.sources.values()].map(({ ref }) => ref);
   const ofMints = [...compiled.mints.values()].flatMap(({ minter }) => minter.variables ?? []);
-  const kept = inheritableEnvironment(inherited, new Set([...envNames(refs, compiled.vaults), ...ofMints]));
+  const ofState = secretVariables(compiled.config.state);
+  const variables = new Set([...envNames(refs, compiled.vaults), ...ofMints, ...ofState]);
+  const kept = inheritableEnvironment(inherited, variables);
   const execution = { command: command as string, args, env: { ...kept, ...lease.answer.env } };
   try {
     process.exitCode = await (isolation
@@ -163,7 +166,7 @@ async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: 
     ...(demo && { extraUpstreams: demo.upstreams }),
   });
   const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
-  const { session, token } = gate.createSession({
+  const { session, token } = await gate.createSession({
     profile,
     ...(ttlMs !== undefined && { ttlMs }),
     labels: label,
@@ -173,9 +176,12 @@ async function leaseFromEmbedded({ config }: Compiled, { profile, ttl, label }: 
     serve: listener => gate.adopt(listener),
     usage: async () => gate.metrics.usage(session.session),
     end: async () => {
-      gate.sessions.revoke(session.session);
-      await gate.stop();
-      demo?.close();
+      try {
+        await gate.sessions.revoke(session.session);
+      } finally {
+        await gate.stop();
+        demo?.close();
+      }
     },
   };
 }

@@ -54,7 +54,7 @@ async function start(options: StartOptions): Promise<void> {
   });
   stopOnSignal(gate, admin, log, () => demo?.close());
   process.on('SIGHUP', () => reload(gate, log));
-  if (demo) console.error(tryThis(gate, trust));
+  if (demo) console.error(await tryThis(gate, trust));
   announce(gate, admin, log);
 }
 
@@ -112,13 +112,13 @@ function announce(gate: Gate, admin: Admin, log: Log): void {
 }
 
 /** Three commands for another terminal: what is allowed, what is not, and a stub that is carried elsewhere. */
-function tryThis(gate: Gate, trust: TrustFiles): string {
+async function tryThis(gate: Gate, trust: TrustFiles): Promise<string> {
   const rule = gate.config.rules.find(({ hosts }) => hosts.includes(DEMO_HOST));
   const profile = [...gate.config.profiles.values()].find(({ rules }) => rule && rules.includes(rule.name));
   const credential = rule?.injections[0]?.credential;
   if (!profile || credential === undefined)
     return `--demo needs a rule for ${DEMO_HOST} that injects a credential`;
-  const { session, token } = gate.createSession({ profile: profile.name });
+  const { session, token } = await gate.createSession({ profile: profile.name });
   const { proxy } = sessionAnswer(gate, trust, session, token);
   const curl = `curl --cacert ${shellQuote(fromHere(trust.ca))} --proxy ${proxy}`;
   const stub = session.stubs.get(credential);

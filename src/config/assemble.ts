@@ -8,6 +8,7 @@ import { BUILT_IN_VAULTS } from './checks.ts';
 import { items, mapping, type Mapping, placementOptions } from './raw.ts';
 import { parseSecretRef } from './scalars.ts';
 import { type configSchema, DEFAULT_SESSION_MS } from './schema.ts';
+import { redisOptions } from './state-schema.ts';
 import type {
   Config,
   Credential,
@@ -36,7 +37,7 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
     version: 1,
     listen: { proxy: located(parsed.listen.proxy, locate), admin: located(parsed.listen.admin, locate) },
     ca: { dir: locate(dir), ...(cert && { cert: locate(cert) }), ...(key && { key: locate(key) }) },
-    state: 'memory',
+    state: parsed.state === 'memory' ? 'memory' : redisOptions(parsed.state, locate),
     audit: { file: locate(parsed.audit.file) },
     vaults,
     credentials: credentials(parsed, mapping(root['credentials']), vaults, locate),

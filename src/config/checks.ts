@@ -27,25 +27,31 @@ export function crossCheck(root: Mapping, report: Report): void {
 }
 
 /** What is valid but probably not meant. */
-export function findWarnings(root: Mapping, warn: Report): void {
-  if (items(root['rules']).length === 0) warn(['rules'], 'there are no rules, so every request is denied');
+export function findWarnings(
+  root: Mapping,
+  warn: (path: Path, message: string, code: 'SG020' | 'SG021' | 'SG022' | 'SG023') => void,
+): void {
+  if (items(root['rules']).length === 0)
+    warn(['rules'], 'there are no rules, so every request is denied', 'SG020');
   const admin = mapping(root['listen'])['admin'];
   const host = typeof admin === 'string' ? parseListen(admin)?.host : undefined;
   if (host === '0.0.0.0' || host === '::') {
     warn(
       ['listen', 'admin'],
       'the control plane listens on every address; write 127.0.0.1 or unix:/path, out of reach of sandboxes',
+      'SG021',
     );
   }
   const order = new Map(ruleNames(root).map((rule, position) => [rule, position]));
   for (const [name, profile] of Object.entries(mapping(root['profiles']))) {
     const path = ['profiles', name, 'rules'];
     const positions = texts(mapping(profile)['rules']).map(rule => order.get(rule) ?? 0);
-    if (positions.length === 0) warn(path, 'this profile has no rules, so it denies every request');
+    if (positions.length === 0) warn(path, 'this profile has no rules, so it denies every request', 'SG022');
     if (positions.some((position, i) => i > 0 && position < (positions[i - 1] as number))) {
       warn(
         path,
         'rules are asked in the order in which they stand under `rules`; write them in that order here too',
+        'SG023',
       );
     }
   }

@@ -48,5 +48,10 @@ function compileProfile(config: Config, entry: ProfileEntry): Profile {
   const injected = rules.flatMap(rule => rule.injections.map(injection => injection.credential));
   const credentials = [...new Set(injected)];
   const vaulted = credentials.filter(name => config.credentials.get(name)?.ref !== undefined);
-  return { ...entry, table: compileTable(rules), credentials, vaulted };
+  const injections = Map.groupBy(
+    rules.flatMap(rule => rule.injections),
+    ({ credential }) => credential,
+  );
+  const placements = new Map([...injections].map(([name, all]) => [name, all.map(one => one.placement)]));
+  return { ...entry, table: compileTable(rules), credentials, placements, vaulted };
 }

@@ -8,7 +8,7 @@ import { crossCheck, findWarnings } from './checks.ts';
 import { YamlFile } from './document.ts';
 import { problemsOf, wordIssue } from './issues.ts';
 import { ConfigError, type Problem } from './problems.ts';
-import { mapping } from './raw.ts';
+import { mapping, type Mapping } from './raw.ts';
 import { configSchema } from './schema.ts';
 import type { Config } from './types.ts';
 
@@ -30,12 +30,29 @@ export function findConfig(
   );
 }
 
+/** A configuration, and what was written. */
+export interface Policy {
+  readonly config: Config;
+  readonly yaml: YamlFile;
+  /** Its plain values. */
+  readonly root: Mapping;
+  readonly text: string;
+}
+
 /** The configuration in a file. Throws ConfigError with every problem in it. */
 export function loadConfig(file: string): Config {
+  return loadPolicy(file).config;
+}
+
+export function loadPolicy(file: string): Policy {
+  return parsePolicy(readText(file), file);
+}
+
+/** A file as text. Throws ConfigError if it cannot be read. */
+export function readText(file: string): string {
   const path = resolve(file);
-  let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
     const why =
@@ -44,11 +61,14 @@ export function loadConfig(file: string): Config {
         : `cannot be read (${code}); write one with \`stubgate init\`, or name another with --config`;
     throw new ConfigError([{ file: path, line: 1, col: 1, path: '', message: `the file ${why}` }]);
   }
-  return parseConfig(text, path);
 }
 
 /** The configuration that `text` holds, as if it stood in `file`. Throws ConfigError with every problem in it. */
 export function parseConfig(text: string, file: string): Config {
+  return parsePolicy(text, file).config;
+}
+
+export function parsePolicy(text: string, file: string): Policy {
   const yaml = new YamlFile(text, resolve(file));
   if (yaml.value === undefined) throw new ConfigError(yaml.problems);
   if (yaml.value === null)
@@ -61,7 +81,8 @@ export function parseConfig(text: string, file: string): Config {
   if (!parsed.success || problems.length > 0) throw new ConfigError(inOrder(problems));
   const warnings: Problem[] = [];
   findWarnings(mapping(root), (path, message) => warnings.push(yaml.problem(path, message)));
-  return { ...assemble(parsed.data, mapping(root), yaml.file), warnings: inOrder(warnings) };
+  const config = { ...assemble(parsed.data, mapping(root), yaml.file), warnings: inOrder(warnings) };
+  return { config, yaml, root: mapping(root), text };
 }
 
 /**
@@ -76,7 +97,7 @@ function withoutEmptySections(value: unknown): unknown {
 }
 
 /** By position; one problem for one place, the first that was found. */
-function inOrder(problems: readonly Problem[]): Problem[] {
+export function inOrder(problems: readonly Problem[]): Problem[] {
   const sorted = problems.toSorted((a, b) => a.line - b.line || a.col - b.col);
   const places = new Set<string>();
   return sorted.filter(({ line, col, path }) => {

@@ -14,6 +14,7 @@ import {
   parseSecretRef,
   parseSize,
 } from './scalars.ts';
+import { stateSchema } from './state-schema.ts';
 
 const MINUTE = 60_000;
 /** Longest life of a session where no profile says another. */
@@ -47,13 +48,6 @@ const ca = z.strictObject({
     .describe('Folder of the CA and of the admin token; created on first start (default ./certs).'),
   cert: path('a PEM file').optional().describe('Certificate of a CA of your own; needs `key`.'),
   key: path('a PEM file').optional().describe('Private key of a CA of your own; needs `cert`.'),
-});
-
-const state = checked('memory', text => {
-  if (text === 'memory') return undefined;
-  return /^rediss?:/.test(text)
-    ? 'is Redis, which this build does not have; write memory, and run one instance'
-    : 'is not a kind of state; write memory';
 });
 
 const credential = (minters: Registry<unknown>) =>
@@ -178,7 +172,7 @@ export function configSchema(
       version: z.literal(1, wrong('1')).describe('Always 1.'),
       listen: listen.prefault({}).describe('The two listeners.'),
       ca: ca.prefault({}).describe('The CA that signs what sandboxes see.'),
-      state: state.default('memory').describe('Where sessions are kept: `memory`.'),
+      state: stateSchema.default('memory'),
       audit: z
         .strictObject({
           file: path('a file')

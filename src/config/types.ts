@@ -1,7 +1,8 @@
 import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Table, RuleSpec } from '../policy/table.ts';
-import type { CanonicalHost, SecretRef, Vault } from '../types.ts';
+import type { RedisOptions } from '../state/redis/options.ts';
+import type { CanonicalHost, Placement, SecretRef, Vault } from '../types.ts';
 import type { Problem } from './problems.ts';
 
 /** A loaded configuration: checked, with defaults filled in, all paths absolute. Times in ms, sizes in bytes. */
@@ -11,7 +12,8 @@ export interface Config {
   readonly version: 1;
   readonly listen: { readonly proxy: ListenAddress; readonly admin: ListenAddress };
   readonly ca: CaFiles;
-  readonly state: 'memory';
+  /** Where sessions are kept. */
+  readonly state: 'memory' | RedisOptions;
   readonly audit: { readonly file: string };
   /** By name; `env` and `file` are always there. */
   readonly vaults: ReadonlyMap<string, VaultEntry>;
@@ -170,6 +172,8 @@ export interface Profile extends ProfileEntry {
   readonly table: Table;
   /** Names of all credentials that the rules may inject. */
   readonly credentials: readonly string[];
+  /** Where its rules may write each of them. */
+  readonly placements: ReadonlyMap<string, readonly Placement[]>;
   /** Those of them that have a secret in a vault. */
   readonly vaulted: readonly string[];
 }

@@ -139,13 +139,15 @@ export class Keyring {
       held.mintVersion = mintVersion;
       return held.patterns;
     }
-    const compiled = this.#compile([profile.name, ...lost].join(), names, version, minted);
+    const compiled = this.#compile(profile, lost, version, minted);
     this.#ofSession.set(session, { ...compiled, profile, mintVersion });
     return compiled.patterns;
   }
 
   /** Sessions that look for the same values share the patterns. */
-  #compile(key: string, names: readonly string[], version: number, minted: readonly Secret[]): Compiled {
+  #compile(profile: Profile, lost: readonly string[], version: number, minted: readonly Secret[]): Compiled {
+    const key = [profile.name, ...lost].join();
+    const names = [...profile.credentials, ...lost];
     const cached = this.#patterns.get(key);
     if (cached?.version === version && sameItems(cached.minted, minted)) return cached;
     const vaulted = names.flatMap(name => {
@@ -154,7 +156,11 @@ export class Keyring {
       // The stub stands in the place of every secret of a credential.
       return secrets.map(secret => (secret.name === name ? secret : secret.named(name)));
     });
-    const compiled = { version, minted, patterns: new Patterns([...vaulted, ...minted]) };
+    const secrets = [...vaulted, ...minted];
+    const wires = secrets.flatMap(secret =>
+      (profile.placements.get(secret.name) ?? []).flatMap(placement => placement.wires?.(secret) ?? []),
+    );
+    const compiled = { version, minted, patterns: new Patterns(secrets, wires) };
     this.#patterns.set(key, compiled);
     return compiled;
   }

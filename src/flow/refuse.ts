@@ -1,11 +1,23 @@
 import { Buffer } from 'node:buffer';
 import { STATUS_CODES } from 'node:http';
 import type { Reason, Refusal } from '../errors.ts';
-import type { RawHeaders } from '../types.ts';
+import type { AuditEvent, RawHeaders } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
+import type { Rooms } from './rooms.ts';
 
 /** Somebody tries to carry a secret out, or believes to. */
 export const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in_request']);
+
+/** Tells the operator, and the other gates. `rooms` of the request. */
+export function raiseAlarm(
+  { log, alarm }: Pick<Rooms, 'log' | 'alarm'>,
+  code: Reason,
+  event: AuditEvent,
+): void {
+  const { session, host, request_id, time } = event;
+  log.warn('alarm', { code, session, host });
+  alarm({ code, session, request_id, time });
+}
 
 const CHALLENGE: RawHeaders = ['proxy-authenticate', 'Basic realm="stubgate"'];
 

@@ -2,6 +2,7 @@ import type { AuditLog } from '../audit/log.ts';
 import type { Metrics } from '../audit/metrics.ts';
 import type { Profile } from '../config/types.ts';
 import type { StubKey } from '../inject/stub.ts';
+import type { Alarm } from '../state/state.ts';
 import type { Log } from '../types.ts';
 import type { Upstream } from '../upstream/pool.ts';
 import type { Keyring } from './keyring.ts';
@@ -15,4 +16,6 @@ export interface Rooms {
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Tells the other gates. */
+  readonly alarm: (alarm: Alarm) => void;
 }

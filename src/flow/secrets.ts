@@ -2,6 +2,7 @@ import type { Metrics } from '../audit/metrics.ts';
 import type { Compiled } from '../config/types.ts';
 import { MintCache } from '../mint/cache.ts';
 import type { Dial } from '../mint/http.ts';
+import { Rotations, type RotationStore } from '../mint/rotations.ts';
 import { type Log, type Session, type Vault, VaultError } from '../types.ts';
 import { atMost } from '../vaults/at-most.ts';
 import { SecretCache } from '../vaults/cache.ts';
@@ -27,6 +28,8 @@ export interface SecretsOptions {
   readonly sessions: SessionLife;
   /** Until a vault that a reload replaced is closed; 10 s. */
   readonly retireMs?: number;
+  /** What gates keep for each other; undefined where there is nobody to share with. */
+  readonly store: RotationStore | undefined;
 }
 
 interface OpenVault {
@@ -50,7 +53,8 @@ export class Secrets {
   #vaults = new Map<string, OpenVault>();
   #releasing: NodeJS.Timeout | undefined;
 
-  constructor(compiled: Compiled, { metrics, log, dial, sessions, retireMs = RETIRE_MS }: SecretsOptions) {
+  constructor(compiled: Compiled, options: SecretsOptions) {
+    const { metrics, log, dial, sessions, store, retireMs = RETIRE_MS } = options;
     this.#compiled = compiled;
     this.#log = log;
     this.#sessions = sessions;
@@ -66,6 +70,7 @@ export class Secrets {
       vaulted: this.vaulted,
       dial,
       log,
+      ...(store && { rotations: new Rotations({ store, log }) }),
       // No vault can have such a name.
       onMint: (type, done) => metrics.fetched(`mint:${type}`, done),
     });

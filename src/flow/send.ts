@@ -47,12 +47,10 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
   outgoing.sent = credentials.map(name => rooms.keyring.secret(name, session));
   const placed = apply(out, swaps, name => rooms.keyring.secret(name, session));
   const head = out.render() + (key === undefined ? '' : fieldLines(handshakeFields(key)));
-  entry.event.injected = placed.map(({ credential, at, version }) => ({
-    credential,
-    placement: at,
-    version,
-    ...(rooms.keyring.isStale(credential) && { stale: true }),
-  }));
+  entry.event.injected = placed.map(({ credential, at, version }) => {
+    const injected = { credential, placement: at, version };
+    return rooms.keyring.isStale(credential) ? { ...injected, stale: true } : injected;
+  });
   const scrubber = new Scrubber(
     patterns,
     name => standsFor(session, name, rooms.stubs),

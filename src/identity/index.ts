@@ -9,22 +9,39 @@ import type { Claim } from './claim.ts';
 export interface Sessions {
   /** `tokenHash`: lower-case hex SHA-256. */
   byToken(tokenHash: string): Session | undefined;
+  /** A session that only others know; undefined if none can. */
+  lookUp(token: string): Promise<Session | undefined> | undefined;
+  /** Nobody can be trusted. */
+  readonly suspended: boolean;
 }
 
 const METHODS = new Map([basic, bearer].map(method => [method.scheme, method]));
 
 /**
- * The session that a Proxy-Authorization value speaks for. Throws unauthenticated, session_revoked or session_expired.
+ * The session that a Proxy-Authorization value speaks for; a promise only if another gate may know it. Throws, or
+ * rejects with, unauthenticated, session_revoked, session_expired or state_unavailable.
  * A token is found by its hash, so that the time it takes tells nothing; what is unknown and what is wrong look alike.
  */
-export function authenticate(header: string | undefined, sessions: Sessions, now: number): Session {
+export function authenticate(
+  header: string | undefined,
+  sessions: Sessions,
+  now: number,
+): Session | Promise<Session> {
   const claim = header === undefined ? undefined : parse(header);
-  const session = claim && sessions.byToken(hash('sha256', claim.token));
+  if (!claim) throw new Refusal('unauthenticated');
+  const known = sessions.byToken(hash('sha256', claim.token));
+  const elsewhere = known ? undefined : sessions.lookUp(claim.token);
+  if (elsewhere) return elsewhere.then(found => admitted(claim, found, sessions, now));
+  return admitted(claim, known, sessions, now);
+}
+
+function admitted(claim: Claim, session: Session | undefined, { suspended }: Sessions, now: number): Session {
   if (!session || (claim.session !== undefined && claim.session !== session.session)) {
     throw new Refusal('unauthenticated');
   }
   if (session.revokedAt !== undefined) throw new Refusal('session_revoked');
   if (now >= session.expiresAt) throw new Refusal('session_expired');
+  if (suspended) throw new Refusal('state_unavailable');
   return session;
 }
 

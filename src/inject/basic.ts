@@ -38,6 +38,15 @@ class Basic implements Placement {
     return { at: this.slot, wire };
   }
 
+  /** Whatever stands before it: the characters that hold nothing else, at each place in a group of three bytes. */
+  wires(secret: Secret): readonly Secret[] {
+    const bytes = Buffer.from(secret.reveal(), 'utf8');
+    return [0, 1, 2].map(shift => {
+      const text = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64');
+      return secret.as(text.slice(Math.ceil((8 * shift) / 6), Math.floor((8 * (shift + bytes.length)) / 6)));
+    });
+  }
+
   #userPass(out: OutboundHead, stub: string | undefined, secret: string): string {
     if (this.#username !== undefined) return `${this.#username}:${secret}`;
     for (const value of fieldValues(out, 'authorization')) {

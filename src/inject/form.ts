@@ -4,7 +4,7 @@ import type { Secret } from '../secret.ts';
 import { BodyFault, type OutboundHead, type Placed, type Placement } from '../types.ts';
 import { limitOf, maxBody, textOf } from './body.ts';
 import { isNamed, keyOf, pairsOf, valueOf } from './pairs.ts';
-import { percentEncoded } from './percent.ts';
+import { percentEncoded, percentWires } from './percent.ts';
 
 /** A field of a body in application/x-www-form-urlencoded (WHATWG URL, section 5). */
 class Form implements Placement {
@@ -29,6 +29,10 @@ class Form implements Placement {
       throw new BodyFault(`holds the field ${this.#field} more than once, or behind a ;`, 'Send it once');
     }
     return mine.map(valueOf);
+  }
+
+  wires(secret: Secret): readonly Secret[] {
+    return percentWires(secret);
   }
 
   /** Rewrites the pair, or adds one; everything else stays byte for byte. */

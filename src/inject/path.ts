@@ -4,7 +4,7 @@ import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import type { OutboundHead, Placed, Placement, StubCount } from '../types.ts';
 import { unreadable } from './fields.ts';
-import { percentDecode, percentEncoded } from './percent.ts';
+import { percentDecode, percentEncoded, percentWires } from './percent.ts';
 
 const PLACE = '{credential}';
 /**
@@ -57,6 +57,10 @@ class Path implements Placement {
     }
     // Spelled in another way, it is the same place to the server.
     return this.#locate(percentDecode(path)) ? [unreadable(path)] : undefined;
+  }
+
+  wires(secret: Secret): readonly Secret[] {
+    return percentWires(secret);
   }
 
   inject(out: OutboundHead, _stub: string | undefined, secret: Secret): Placed {

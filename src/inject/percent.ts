@@ -33,3 +33,10 @@ export function percentEncoded(secret: Secret): string {
     });
   }
 }
+
+/** The same, if it is not the secret itself. */
+export function percentWires(secret: Secret): readonly Secret[] {
+  if (!secret.reveal().isWellFormed()) return [];
+  const wire = secret.as(percentEncoded(secret));
+  return wire.equals(secret) ? [] : [wire];
+}

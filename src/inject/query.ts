@@ -3,7 +3,7 @@ import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import type { OutboundHead, Placed, Placement } from '../types.ts';
 import { isNamed, keyOf, pairsOf, valueOf } from './pairs.ts';
-import { percentEncoded } from './percent.ts';
+import { percentEncoded, percentWires } from './percent.ts';
 
 class Query implements Placement {
   readonly type = 'query';
@@ -22,6 +22,10 @@ class Query implements Placement {
     return pairsOf(out.target.slice(mark + 1))
       .filter(pair => isNamed(pair, this.#name))
       .map(valueOf);
+  }
+
+  wires(secret: Secret): readonly Secret[] {
+    return percentWires(secret);
   }
 
   /** Rewrites one pair; further ones of the same name go, everything else stays byte for byte. */

@@ -100,7 +100,7 @@ function planSlot(
     }
     if (!texts) continue;
     if (stub !== undefined && texts.includes(standsAs as string))
-      return { injection, stub, ...(signing && { beside: signing.beside(out, stub, key) }) };
+      return signing ? { injection, stub, beside: signing.beside(out, stub, key) } : { injection, stub };
     standing.push(...texts);
   }
   if (standing.some(text => key.count(text) > 0)) throw new Refusal('stub_misplaced');

@@ -1,3 +1,5 @@
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { getCACertificates, rootCertificates } from 'node:tls';
 import type { Authority } from './ca.ts';
 import { readPublic } from './private-file.ts';
@@ -11,4 +13,23 @@ export function caBundle(authority: Authority, extraCaFile?: string): string {
   const roots = system.length > 0 ? system : rootCertificates;
   const extra = extraCaFile === undefined ? [] : [readPublic(extraCaFile, 'upstream.ca_file')];
   return [authority.rootPem, ...extra, ...roots].map(text => `${text.trim()}\n`).join('');
+}
+
+/** What sandboxes trust, as files in `dir` that their user can read: our CA alone, and the whole bundle. */
+export function writeTrust(
+  dir: string,
+  authority: Authority,
+  extraCaFile?: string,
+): { caFile: string; bundleFile: string } {
+  const caFile = join(dir, 'sandbox-ca.pem');
+  const bundleFile = join(dir, 'sandbox-bundle.pem');
+  mkdirSync(dir, { recursive: true });
+  for (const [file, text] of [
+    [caFile, authority.rootPem],
+    [bundleFile, caBundle(authority, extraCaFile)],
+  ] as const) {
+    writeFileSync(file, text);
+    chmodSync(file, 0o644);
+  }
+  return { caFile, bundleFile };
 }

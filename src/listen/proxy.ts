@@ -90,10 +90,31 @@ export class ProxyListener {
   }
 
   #request(connection: ServerConnection, x: Exchange): void {
-    let session: Session | undefined;
     try {
       if (this.#draining) throw new Refusal('shutting_down');
-      session = authenticate(get(x.head.headers, 'proxy-authorization'), this.#rooms.sessions, Date.now());
+      const { sessions } = this.#rooms;
+      const who = authenticate(get(x.head.headers, 'proxy-authorization'), sessions, Date.now());
+      if (who instanceof Promise) void this.#lookedUp(connection, x, who);
+      else this.#serve(connection, x, who);
+    } catch (thrown) {
+      this.#refuse(x, undefined, asRefusal(thrown));
+    }
+  }
+
+  async #lookedUp(connection: ServerConnection, x: Exchange, looking: Promise<Session>): Promise<void> {
+    try {
+      const session = await looking;
+      if (this.#draining) throw new Refusal('shutting_down');
+      // Whoever left meanwhile is only written down.
+      if (x.done) return this.#refuse(x, session, new Refusal('request_timeout'));
+      this.#serve(connection, x, session);
+    } catch (thrown) {
+      this.#refuse(x, undefined, asRefusal(thrown));
+    }
+  }
+
+  #serve(connection: ServerConnection, x: Exchange, session: Session): void {
+    try {
       if (x.head.method === 'CONNECT') this.#connect(connection, x, session);
       else this.#absolute(connection, x, session);
     } catch (thrown) {
@@ -149,5 +170,7 @@ export class ProxyListener {
     for (const connection of this.#outer) connection.sweep(now);
     this.#tunnels.sweep(now);
     this.#rooms.sessions.sweep(Date.now());
+    // What cannot be checked any more cannot go on either.
+    if (this.#rooms.sessions.suspended) this.#tunnels.destroy();
   }
 }

@@ -1,6 +1,6 @@
 import type { Flow } from '../flow.ts';
 import type { Contexts } from '../intercept/contexts.ts';
-import type { MemorySessions } from '../state/memory.ts';
+import type { Sessions } from '../state/sessions.ts';
 import type { WireLimits } from '../wire/limits.ts';
 
 export interface ListenLimits extends WireLimits {
@@ -17,7 +17,7 @@ export interface ListenLimits extends WireLimits {
 /** What the proxy listener works with. */
 export interface ProxyRooms {
   readonly flow: Flow;
-  readonly sessions: MemorySessions;
+  readonly sessions: Sessions;
   readonly contexts: Contexts;
   readonly limits: ListenLimits;
 }

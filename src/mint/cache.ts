@@ -3,10 +3,12 @@ import type { Secret } from '../secret.ts';
 import { type Log, type Principal, VaultError } from '../types.ts';
 import { type Minted, MintedCredential } from './credential.ts';
 import { asVaultError } from './fault.ts';
-import { type Dial, poster, sender } from './http.ts';
+import type { Dial } from './http.ts';
 import type { MintSource, Token } from './minter.ts';
+import { Minting } from './minting.ts';
 import { Revoker } from './revoke.ts';
-import { readSources, rereadSources, sourceNames, type Vaulted } from './sources.ts';
+import type { Rotations } from './rotations.ts';
+import type { Vaulted } from './sources.ts';
 
 const MISSING_MS = 10_000;
 const UNAVAILABLE_MS = 2_000;
@@ -14,7 +16,6 @@ const UNAVAILABLE_MS = 2_000;
 const REMINT_MS = 5_000;
 /** How long before its end a token is replaced; a short one a fifth of its life before. */
 const MARGIN_MS = 60_000;
-const TIMEOUT_MS = 10_000;
 
 export interface MintCacheOptions {
   readonly mints: ReadonlyMap<string, MintSource>;
@@ -26,6 +27,8 @@ export interface MintCacheOptions {
   readonly onMint?: (type: string, done: boolean) => void;
   /** Of one mint, without the vault's time; 10 s. */
   readonly timeoutMs?: number;
+  /** Of a fleet; without it what issuers rotate to stays in this process. */
+  readonly rotations?: Rotations;
 }
 
 /** What a session was given: still removed from its responses when nobody else is given it any more. */
@@ -42,23 +45,20 @@ export class MintCache {
   /** Tokens that some live session was given. */
   readonly #inUse = new Set<Minted>();
   readonly #revoker: Revoker;
-  readonly #vaulted: Vaulted;
-  readonly #dial: Dial;
+  readonly #minting: Minting;
   readonly #now: () => number;
   readonly #log: Log | undefined;
   readonly #onMint: (type: string, done: boolean) => void;
-  readonly #timeoutMs: number;
   #version = 0;
 
   constructor(options: MintCacheOptions) {
-    this.#vaulted = options.vaulted;
-    this.#dial = options.dial;
     this.#now = options.now ?? Date.now;
     this.#log = options.log;
     this.#onMint = options.onMint ?? (() => {});
-    this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
-    const { dial, log } = options;
-    this.#revoker = new Revoker({ dial, log, vaulted: name => options.vaulted.get(name) });
+    const { dial, log, vaulted, timeoutMs, rotations } = options;
+    this.#revoker = new Revoker({ dial, log, vaulted: name => vaulted.get(name) });
+    const onRotated = (): void => void this.#version++;
+    this.#minting = new Minting({ vaulted, dial, now: this.#now, timeoutMs, rotations, onRotated });
     this.reconfigure(options.mints);
   }
 
@@ -194,7 +194,7 @@ export class MintCache {
   #mint(minted: Minted): Promise<Secret> {
     if (minted.inFlight) return minted.inFlight;
     const { source } = minted;
-    const run = this.#inTurn(minted).then(
+    const run = this.#minting.run(minted).then(
       token => {
         this.#onMint(source.type, true);
         return this.#accept(minted, token);
@@ -208,54 +208,6 @@ export class MintCache {
     run.catch(() => {});
     minted.inFlight = run;
     return run;
-  }
-
-  /** One after the other where a mint replaces the secret that the next one needs. */
-  #inTurn(minted: Minted): Promise<Token> {
-    const credential = minted.of;
-    if (!minted.source.minter.rotates) return this.#run(minted);
-    const turn = credential.lastTurn.then(() => this.#run(minted));
-    credential.lastTurn = turn.catch(() => {});
-    return turn;
-  }
-
-  /** Once more, if the issuer refuses what was read from the vault, and the vault has something else by now. */
-  async #run(minted: Minted): Promise<Token> {
-    const names = sourceNames(minted);
-    const read = await readSources(minted, this.#vaulted);
-    try {
-      return await this.#ask(minted, names, read);
-    } catch (error) {
-      if (!(error instanceof VaultError) || error.kind !== 'missing') throw error;
-      const again = await rereadSources(minted, this.#vaulted, read);
-      if (!again) throw error;
-      return this.#ask(minted, names, again);
-    }
-  }
-
-  async #ask(minted: Minted, names: readonly string[], read: readonly Secret[]): Promise<Token> {
-    const { source, scope, of: credential } = minted;
-    const [vaulted, ...further] = read as [Secret, ...Secret[]];
-    const signal = AbortSignal.timeout(this.#timeoutMs);
-    const late = new Promise<never>((_, reject) => {
-      const error = new VaultError('unavailable', `no token within ${this.#timeoutMs} ms`);
-      signal.addEventListener('abort', () => reject(error), { once: true });
-    });
-    const now = this.#now();
-    const send = sender(this.#dial, signal);
-    const token = source.minter.mint(scope, {
-      from: credential.materialFor(vaulted),
-      further: new Map(further.map((secret, i) => [names[i + 1] as string, secret])),
-      ttlMs: source.ttlMs,
-      now,
-      post: poster(send),
-      send,
-      rotate: next => {
-        credential.rotate(vaulted, next.named(source.name), this.#now());
-        this.#version++;
-      },
-    });
-    return Promise.race([late, token]);
   }
 
   #accept(minted: Minted, { secret, expiresAt }: Token): Secret {

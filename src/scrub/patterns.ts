@@ -4,7 +4,7 @@ import { type Hit, Matcher } from './matcher.ts';
 import { decodedBytes, misread, swallowedHead } from './misread.ts';
 import { Reader, ROUNDS, UNDECIDED } from './reader.ts';
 import { Seeker } from './seeker.ts';
-import { type Spelling, spellings } from './spelling.ts';
+import { type Spelling, spellings, tooShort } from './spelling.ts';
 import { View } from './view.ts';
 
 /** Text is searched in stretches of so many bytes, which bounds the views. */
@@ -61,9 +61,13 @@ export class Patterns {
   readonly #hasEscapes: boolean[] = Array.from({ length: ROUNDS }, () => false);
   readonly #readers: readonly Reader[];
 
-  /** Several secrets may share a name. Throws for one that is too short (MIN_SECRET_BYTES). */
-  constructor(secrets: readonly Secret[]) {
-    const prepared = secrets.flatMap(partsOf).map(prepare);
+  /**
+   * Several secrets may share a name. `wires`: encodings of them, which are found as they are, but must also be found in
+   * a further one. Throws for a secret that is too short (MIN_SECRET_BYTES).
+   */
+  constructor(secrets: readonly Secret[], wires: readonly Secret[] = []) {
+    const further = wires.filter(wire => !tooShort(wire)).map(wire => prepare(wire, 'encoded'));
+    const prepared = [...secrets.flatMap(partsOf).map(secret => prepare(secret)), ...further];
     const plain = unique(prepared.flatMap(one => one.plain));
     const inView = unique(prepared.flatMap(one => one.inView));
     this.empty = plain.length === 0;
@@ -237,10 +241,10 @@ interface Prepared {
 /** A key in PEM has hundreds of spellings, and stands in the patterns of many sessions, beside the tokens of each. */
 const preparations = new WeakMap<Secret, Prepared>();
 
-function prepare(secret: Secret): Prepared {
+function prepare(secret: Secret, which: 'all' | 'encoded' = 'all'): Prepared {
   let prepared = preparations.get(secret);
   if (!prepared) {
-    const plain = spellings(secret);
+    const plain = spellings(secret).filter(({ encoding }) => which === 'all' || encoding !== 'plain');
     const decoded = new Set(plain.flatMap(spelling => [...new Set(decodedBytes(spelling))]));
     preparations.set(secret, (prepared = { plain, inView: plain.flatMap(misread), decoded }));
   }

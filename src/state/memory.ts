@@ -1,9 +1,10 @@
 import type { Session } from '../types.ts';
 import { type NewSession, newSession, SessionError, type SessionOptions } from './session.ts';
+import type { Sessions } from './sessions.ts';
 
-const MAX_SESSIONS = 100_000;
+export const MAX_SESSIONS = 100_000;
 /** How long an ended session is remembered, so that its client reads why it is refused. */
-const REMEMBER_MS = 3_600_000;
+export const REMEMBER_MS = 3_600_000;
 
 export interface MemorySessionsOptions {
   /** Live sessions, and as many ended ones; 100,000. */
@@ -13,7 +14,9 @@ export interface MemorySessionsOptions {
 }
 
 /** The sessions of one instance. A session ends once: revoked, or expired by the next sweep. */
-export class MemorySessions {
+export class MemorySessions implements Sessions {
+  readonly healthy = true;
+  readonly suspended = false;
   readonly #live = new Map<string, Session>();
   /** In the order in which they ended. */
   readonly #ended = new Map<string, Session>();
@@ -27,18 +30,23 @@ export class MemorySessions {
     this.#now = options.now ?? Date.now;
   }
 
+  get live(): number {
+    return this.#live.size;
+  }
+
   /** Throws SessionError. */
   create(options: SessionOptions): NewSession {
-    if (this.#live.size >= this.#max) {
-      throw new SessionError(
-        'full',
-        `${this.#max} sessions are live; revoke some, or give them a shorter ttl`,
-      );
-    }
     const created = newSession(options, this.#now());
-    this.#live.set(created.session.session, created.session);
-    this.#byToken.set(created.session.tokenHash, created.session);
+    this.add(created.session);
     return created;
+  }
+
+  /** Takes a session that was made elsewhere, live or ended. Throws SessionError. */
+  add(session: Session): void {
+    if (this.#live.size >= this.#max) throw tooMany(this.#max);
+    this.#live.set(session.session, session);
+    this.#byToken.set(session.tokenHash, session);
+    if (session.revokedAt !== undefined) this.#end(session);
   }
 
   /** The session of a token, live or lately ended. `tokenHash`: lower-case hex SHA-256. */
@@ -46,9 +54,19 @@ export class MemorySessions {
     return this.#byToken.get(tokenHash);
   }
 
+  /** No other gate knows any. */
+  lookUp(): undefined {
+    return undefined;
+  }
+
   /** Live or lately ended. */
   get(id: string): Session | undefined {
     return this.#live.get(id) ?? this.#ended.get(id);
+  }
+
+  /** All of them. */
+  known(): Session[] {
+    return this.list();
   }
 
   /** Ended ones first. */
@@ -57,10 +75,10 @@ export class MemorySessions {
   }
 
   /** False if there is no such session, or it has ended before. */
-  revoke(id: string): boolean {
+  revoke(id: string, at = this.#now()): boolean {
     const session = this.#live.get(id);
     if (!session) return false;
-    session.revokedAt = this.#now();
+    session.revokedAt = at;
     this.#end(session);
     return true;
   }
@@ -92,4 +110,8 @@ export class MemorySessions {
     this.#ended.delete(session.session);
     this.#byToken.delete(session.tokenHash);
   }
+}
+
+export function tooMany(max: number): SessionError {
+  return new SessionError('full', `${max} sessions are live; revoke some, or give them a shorter ttl`);
 }

@@ -37,8 +37,12 @@ const LABEL_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$/;
 /** Controls, line and paragraph separators, invisible format characters, lone surrogates: nothing that could forge a line. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 
-/** A session with a fresh id (71 bits) and token (256 bits). Throws SessionError. */
-export function newSession(options: SessionOptions, now: number): NewSession {
+/** A session with a fresh id (71 bits) and token (256 bits, whoever makes it). Throws SessionError. */
+export function newSession(
+  options: SessionOptions,
+  now: number,
+  token = `sgt_${randomBase62(43)}`,
+): NewSession {
   const { profile, ttlMs, sub, act, labels = {}, stubs } = options;
   if (!Number.isSafeInteger(ttlMs) || ttlMs <= 0 || ttlMs > MAX_TTL_MS) {
     throw invalid('ttl must be more than 0 and at most 30 days, such as 30m');
@@ -46,7 +50,6 @@ export function newSession(options: SessionOptions, now: number): NewSession {
   checkText('sub', sub);
   checkText('act', act);
   checkLabels(labels);
-  const token = `sgt_${randomBase62(43)}`;
   const session: Session = {
     session: `s_${randomBase62(12)}`,
     profile,

@@ -95,7 +95,13 @@ export class SecretCache {
     const entry = this.#entries.get(name);
     const now = this.#now();
     if (!entry?.current?.equals(rejected)) return this.get(name);
-    if (entry.inFlight) return entry.inFlight;
+    if (entry.inFlight) {
+      // It may have been asked for before the value was replaced.
+      const read = await entry.inFlight;
+      if (!read.equals(rejected)) return read;
+      const since: Promise<Secret> | undefined = this.#entries.get(name)?.inFlight;
+      if (since) return since;
+    }
     if (!entry.mayRefetch(status, now)) return now < entry.freshUntil ? entry.current : this.get(name);
     return this.#fetch(name, entry, status === 401 ? rejected.version : undefined);
   }

@@ -268,7 +268,7 @@ describe('sessions', () => {
     const { id } = await create();
     const first = await call('DELETE', `/v1/sessions/${id}`);
     expect([first.status, first.json()['state']]).toEqual([200, 'revoked']);
-    expect(gate.sessions.get(id)?.revokedAt).toBeTypeOf('number');
+    expect((await gate.sessions.get(id))?.revokedAt).toBeTypeOf('number');
     const again = await call('DELETE', `/v1/sessions/${id}`);
     expect([again.status, again.json()]).toEqual([200, first.json()]);
     expect((await call('GET', `/v1/sessions/${id}`)).json()['state']).toBe('revoked');
@@ -327,7 +327,7 @@ it('is not ready any more while it drains', async () => {
   const answer = await fetch(`http://${other.address}/readyz`);
   expect([answer.status, await answer.json()]).toEqual([
     503,
-    { ok: false, checks: { audit: true, serving: false } },
+    { ok: false, checks: { audit: true, state: true, serving: false } },
   ]);
   expect((await fetch(`http://${other.address}/healthz`)).status).toBe(200);
   await other.close();

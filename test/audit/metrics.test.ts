@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { Metrics } from '../../src/audit/metrics.ts';
 import { auditEvent } from './event.ts';
 
-const gauges = { tunnels: 0, sessions: 2, auditHealthy: true, auditLost: 0 };
+const gauges = { tunnels: 0, sessions: 2, stateUp: true, auditHealthy: true, auditLost: 0 };
 
 it('counts requests by verdict and reason', () => {
   const metrics = new Metrics();
@@ -45,7 +45,7 @@ it('tells of vaults, tunnels, sessions and the audit’s health', () => {
   const metrics = new Metrics();
   metrics.fetched('aws', true);
   metrics.fetched('aws', false);
-  const text = metrics.text({ tunnels: 7, sessions: 2, auditHealthy: false, auditLost: 5 });
+  const text = metrics.text({ tunnels: 7, sessions: 2, stateUp: true, auditHealthy: false, auditLost: 5 });
   expect(text).toContain('stubgate_vault_fetches_total{vault="aws",result="done"} 1\n');
   expect(text).toContain('stubgate_vault_fetches_total{vault="aws",result="failed"} 1\n');
   expect(text).toContain('stubgate_tunnels_open 7\n');

@@ -69,6 +69,13 @@ describe('the action', () => {
     expect([done.code, done.outputs['widened']]).toEqual([0, 'true']);
   });
 
+  it.each([1, 2, 127])('takes a comparison that ended with %i and told nothing for none', async code => {
+    const cwd = await repository();
+    program(cwd, 'stubgate', `case "$1" in diff) exit ${code};; esac`);
+    const done = await act(cwd, { ...checking, 'allow-widening': 'true' }, temp(cwd));
+    expect([done.code, done.outputs['widened']]).toEqual([1, '']);
+  });
+
   it('fails if there is nothing to compare with', async () => {
     const cwd = await repository();
     standIn(cwd);

@@ -5,7 +5,7 @@ import { globsOf, withoutId } from '../../src/cli/learn/paths.ts';
 import { requestOf } from '../../src/cli/learn/request.ts';
 import { learn } from '../../src/cli/learn/rules.ts';
 import { rulesText, withRules } from '../../src/cli/learn/text.ts';
-import { parseConfig } from '../../src/config/load.ts';
+import { loadConfig, parseConfig } from '../../src/config/load.ts';
 import { canonicalPath } from '../../src/policy/path.ts';
 import { compileGlob } from '../../src/policy/glob.ts';
 import { tempFolder } from '../support/temp.ts';
@@ -266,7 +266,7 @@ describe('a run', () => {
     const ran = await stubgate(where, 'learn', '--write', 'learned.yaml', '--', 'sh', '-c', ASK);
     expect([ran.code, ran.stdout]).toEqual([3, '']);
     expect(upstream.requests.map(({ url }) => url)).toEqual(['/items/1', '/items/2']);
-    expect((await quickly(cwd, 'check', 'learned.yaml')).stdout).toContain('learned.yaml: valid');
+    expect(loadConfig(join(cwd, 'learned.yaml')).rules).toHaveLength(4);
     const again = await stubgate(where, 'run', '--config', 'learned.yaml', '--', 'sh', '-c', ASK);
     expect(again.stdout).toContain('ok /items/1ok /items/2');
     const refused = await quickly(cwd, 'learn', '--audit', 'audit.jsonl', '--write', 'learned.yaml');

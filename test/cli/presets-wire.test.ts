@@ -143,7 +143,7 @@ beforeAll(async () => {
   const pem = privateKey.export({ type: 'pkcs8', format: 'pem' });
   vi.stubEnv('GCP_KEY', JSON.stringify({ private_key: pem }));
   gate = await startAll();
-  const { session, token } = gate.createSession({ profile: 'default' });
+  const { session, token } = await gate.createSession({ profile: 'default' });
   stubs = session.stubs;
   variables = gate.stubEnvironment(session);
   const authorization = `Basic ${btoa(`${session.session}:${token}`)}`;

@@ -81,7 +81,7 @@ describe('exit codes', () => {
   });
 });
 
-it.each('start run session check explain init ca audit'.split(' '))(
+it.each('start run session check explain test diff init ca audit'.split(' '))(
   'has an example in the help of %s',
   async verb => {
     const { code, stdout } = await quickly(tempFolder(), verb, '--help');

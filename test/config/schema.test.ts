@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { compileConfig } from '../../src/config/compile.ts';
-import { configJsonSchema } from '../../src/config/generate.ts';
+import { casesJsonSchema, configJsonSchema } from '../../src/config/generate.ts';
 import { wordIssue } from '../../src/config/issues.ts';
 import { loadConfig, parseConfig } from '../../src/config/load.ts';
 import { configSchema } from '../../src/config/schema.ts';
@@ -17,6 +17,10 @@ describe('config/stubgate.schema.json', () => {
 
   it('is what `npm run schema` writes', () => {
     expect(written).toBe(configJsonSchema());
+  });
+
+  it('has one for cases beside it', () => {
+    expect(readFileSync(at('config/cases.schema.json'), 'utf8')).toBe(casesJsonSchema());
   });
 
   it('describes every key of the gate itself', () => {
@@ -50,6 +54,11 @@ describe('config/stubgate.yaml', () => {
       stub: { env: 'DEMO_TOKEN', shape: 'demo_{32}' },
     });
     expect(profiles.get('default')?.credentials).toEqual(['demo']);
+  });
+
+  it.each(['agent', 'fleet'])('examples/%s is valid', name => {
+    const file = new URL(`../../examples/${name}/stubgate.yaml`, import.meta.url).pathname;
+    expect(parseConfig(readFileSync(file, 'utf8'), file).warnings).toEqual([]);
   });
 
   it('holds examples that are valid too', () => {

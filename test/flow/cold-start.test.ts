@@ -44,7 +44,12 @@ test('ten thousand requests at once read a secret, and make a lease, once', asyn
   const mints = new MintCache({ mints: new Map(), vaulted, dial: () => Promise.reject(new Error()), log });
   const keyring = new Keyring({ vaulted, mints } as Secrets, [], log);
   const names = list.map(({ name }) => name);
-  const profile = { name: 'default', credentials: names, vaulted: names } as unknown as Profile;
+  const profile = {
+    name: 'default',
+    credentials: names,
+    vaulted: names,
+    placements: new Map(),
+  } as unknown as Profile;
   const sessions = Array.from({ length: 10_000 }, () => sessionOf({ a: 'stub' }));
 
   await Promise.all(sessions.map(async session => keyring.open(profile, names, session)));

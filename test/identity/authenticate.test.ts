@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Refusal } from '../../src/errors.ts';
-import { authenticate } from '../../src/identity/index.ts';
+import { authenticate, type Sessions } from '../../src/identity/index.ts';
 import { MemorySessions } from '../../src/state/memory.ts';
 import type { Session } from '../../src/types.ts';
 
@@ -21,7 +21,7 @@ beforeEach(() => {
 
 function refusal(header: string | undefined, now = NOW): Refusal {
   try {
-    authenticate(header, sessions, now);
+    void authenticate(header, sessions, now);
   } catch (thrown) {
     expect(thrown).toBeInstanceOf(Refusal);
     return thrown as Refusal;
@@ -128,5 +128,55 @@ describe('authenticate', () => {
     expect(refusal(`Bearer ${token}`).code).toBe('session_revoked');
     sessions.sweep(NOW + 3_600_000);
     expect(refusal(`Bearer ${token}`).code).toBe('unauthenticated');
+  });
+});
+
+describe('a gate that shares its sessions', () => {
+  const elsewhere = (found: Session | undefined | Error, suspended = false): Sessions => ({
+    suspended,
+    byToken: () => undefined,
+    lookUp: (): Promise<Session | undefined> =>
+      found instanceof Error ? Promise.reject(found) : Promise.resolve(found),
+  });
+
+  it('asks for an unknown token, and only for one', async () => {
+    const asked: string[] = [];
+    const shared: Sessions = {
+      suspended: false,
+      byToken: (tokenHash): Session | undefined => sessions.byToken(tokenHash),
+      lookUp: of => {
+        asked.push(of);
+        return Promise.resolve(other.session);
+      },
+    };
+    expect(authenticate(`Bearer ${token}`, shared, NOW)).toBe(session);
+    expect(asked).toEqual([]);
+    expect(await authenticate('Bearer unknown', shared, NOW)).toBe(other.session);
+    expect(asked).toEqual(['unknown']);
+  });
+
+  it.each([
+    ['nobody', (): undefined => undefined, 'unauthenticated'],
+    ['a session of another id', (): Session => session, 'unauthenticated'],
+    ['a revoked session', (): Session => ({ ...other.session, revokedAt: NOW }), 'session_revoked'],
+    ['an expired session', (): Session => ({ ...other.session, expiresAt: NOW }), 'session_expired'],
+    ['that it cannot be told', (): Error => new Refusal('state_unavailable'), 'state_unavailable'],
+  ] as const)('refuses where it finds %s', async (_, found, code) => {
+    const header = `Basic ${base64(`${other.session.session}:unknown`)}`;
+    await expect(authenticate(header, elsewhere(found()), NOW)).rejects.toMatchObject({ code });
+  });
+
+  it('trusts nobody that it cannot check any more, and tells only who holds a token', async () => {
+    const suspended: Sessions = {
+      ...elsewhere(undefined),
+      suspended: true,
+      byToken: of => sessions.byToken(of),
+    };
+    expect(() => authenticate(`Bearer ${token}`, suspended, NOW)).toThrow(new Refusal('state_unavailable'));
+    await expect(authenticate('Bearer unknown', suspended, NOW)).rejects.toMatchObject({
+      code: 'unauthenticated',
+    });
+    sessions.revoke(session.session);
+    expect(() => authenticate(`Bearer ${token}`, suspended, NOW)).toThrow(new Refusal('session_revoked'));
   });
 });

@@ -95,9 +95,9 @@ test('each session’s requests carry a token for its own repository, which come
       },
     ]);
   expectNowhere(gate, [...github.issued.map(({ token }) => token), ...keyLines]);
-  expect(gate.gate.metrics.text({ tunnels: 0, sessions: 0, auditHealthy: true, auditLost: 0 })).toContain(
-    'stubgate_vault_fetches_total{vault="mint:github-app",result="done"} 2\n',
-  );
+  expect(
+    gate.gate.metrics.text({ tunnels: 0, sessions: 0, stateUp: true, auditHealthy: true, auditLost: 0 }),
+  ).toContain('stubgate_vault_fetches_total{vault="mint:github-app",result="done"} 2\n');
 });
 
 test('nothing is minted for a request that is refused', async () => {

@@ -125,11 +125,11 @@ export async function startTestGate(
     caFile: gate.caFile,
     logs: lines,
     session: async (choice = {}) => {
-      const { session, token } = gate.createSession({ profile: 'default', ...choice });
+      const { session, token } = await gate.createSession({ profile: 'default', ...choice });
       return testSession(sessionAnswer(gate, trust, session, token), setup);
     },
     revoke: async id => {
-      gate.sessions.revoke(id);
+      await gate.sessions.revoke(id);
     },
     audit: count => auditLines(files.auditFile, count),
     auditText: () => readFileSync(files.auditFile, 'utf8'),

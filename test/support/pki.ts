@@ -20,6 +20,8 @@ export interface ServerIdentity {
 export interface IssueOptions {
   notBefore?: Date;
   notAfter?: Date;
+  /** It serves a client, too. */
+  client?: boolean;
 }
 
 /** A certificate authority of the test's own, independent of `src/intercept`. */
@@ -72,7 +74,10 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
       extensions: [
         new x509.BasicConstraintsExtension(false, undefined, true),
         new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+        new x509.ExtendedKeyUsageExtension([
+          x509.ExtendedKeyUsage.serverAuth,
+          ...(options.client ? [x509.ExtendedKeyUsage.clientAuth] : []),
+        ]),
         new x509.SubjectAlternativeNameExtension(
           hosts.map(host => ({ type: isIP(host) ? 'ip' : 'dns', value: host })),
         ),

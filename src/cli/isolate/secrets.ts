@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
 import { type Mapping, mapping } from '../../config/raw.ts';
 import type { Compiled } from '../../config/types.ts';
+import { secretFiles } from '../../state/redis/options.ts';
 import { vaultTypes } from '../../vaults/index.ts';
 import { real } from './paths.ts';
 
@@ -23,7 +24,7 @@ export function secretFolders({
   sources,
   vaults: built,
 }: Pick<Compiled, 'config' | 'sources' | 'vaults'>): SecretFolder[] {
-  const { ca, listen, vaults } = config;
+  const { ca, listen, state, vaults } = config;
   const found: SecretFolder[] = [{ what: 'the folder of the CA', path: ca.dir }];
   const add = (what: string, file: string | undefined): void => {
     if (file === undefined) return;
@@ -32,6 +33,7 @@ export function secretFolders({
   };
   add('the key of the CA', ca.key);
   add('the socket of the admin listener', listen.admin.path);
+  for (const file of secretFiles(state)) add('a secret of the state', file);
   for (const [name, { type, options }] of vaults) {
     // Checked once more for the options that have a default.
     const all = mapping(vaultTypes.get(type)?.schema.parse(options));

@@ -4,7 +4,7 @@ import { Relay } from '../../wire/websocket/relay.ts';
 import { WITHHELD } from '../answer.ts';
 import { ClientLeft, type Reply, type Switch } from '../ask.ts';
 import type { Job } from '../judge.ts';
-import { ALARMS } from '../refuse.ts';
+import { ALARMS, raiseAlarm } from '../refuse.ts';
 import type { Rooms } from '../rooms.ts';
 import { Down } from './down.ts';
 import { Up } from './up.ts';
@@ -52,11 +52,11 @@ function answerOf({ x, websocket }: Job, { head, scrubber }: Reply, { key }: Swi
 }
 
 /** The client was told by a Close; this is for its operator. */
-function tell({ log }: Rooms, { entry }: Job, refusal: NonNullable<Relay['failure']>): void {
+function tell(rooms: Rooms, { entry }: Job, refusal: NonNullable<Relay['failure']>): void {
   const { event } = entry;
   const { code, message, cause } = refusal;
-  if (cause !== undefined) log.warn(message, { code, request_id: event.request_id, cause });
-  if (ALARMS.has(code)) log.warn('alarm', { code, session: event.session, host: event.host });
+  if (cause !== undefined) rooms.log.warn(message, { code, request_id: event.request_id, cause });
+  if (ALARMS.has(code)) raiseAlarm(rooms, code, event);
   entry.deny(refusal);
   event.status = 101;
 }

@@ -95,3 +95,23 @@ vaults:
   const found = secretFolders(compileConfig(loadConfig(file))).map(({ path }) => path);
   expect(found).toEqual([join(dir, 'certs'), join(dir, 'azure'), join(dir, 'google')]);
 });
+
+test('the files of the shared state are found', () => {
+  const dir = tempFolder('secrets');
+  const file = join(dir, 'stubgate.yaml');
+  writeFileSync(
+    file,
+    `version: 1
+ca: { dir: ./certs }
+state:
+  url: rediss://redis.test
+  password_file: ./password/redis
+  key_file: ./key/state
+  ca_file: ./public/ca.pem
+  cert_file: ./public/client.pem
+  cert_key_file: ./client/client.key
+`,
+  );
+  const found = secretFolders(compileConfig(loadConfig(file))).map(({ path }) => path.slice(dir.length + 1));
+  expect(found.toSorted()).toEqual(['certs', 'client', 'key', 'password']);
+});

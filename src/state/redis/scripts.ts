@@ -1,0 +1,103 @@
+import { hash } from 'node:crypto';
+
+/** What Redis runs as one step. All keys carry one hash tag, so that they lie on one node of a cluster. */
+export class Script {
+  readonly lua: string;
+  /** SHA-1, as EVALSHA takes it. */
+  readonly sha: string;
+
+  constructor(lua: string) {
+    this.lua = lua.trim();
+    this.sha = hash('sha1', this.lua);
+  }
+}
+
+// A script that has written may go on when Redis is full, and DEL is written then, too. So what must never be refused
+// for want of memory begins with DEL.
+
+/**
+ * KEYS: run, epoch, revoked, nothing. ARGV: an id for a data set that has none, the last epoch seen, ids at most.
+ * → the data set's id, its epoch, the ids that were revoked since. DEL, because a replica must not pass for Redis.
+ */
+export const BEAT = new Script(`
+redis.call('DEL', KEYS[4])
+local run = redis.call('GET', KEYS[1])
+if not run then
+  run = ARGV[1]
+  redis.call('SET', KEYS[1], run)
+end
+local epoch = tonumber(redis.call('GET', KEYS[2]) or '0')
+local ids = {}
+if epoch > tonumber(ARGV[2]) then
+  ids = redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. ARGV[2], '+inf', 'LIMIT', 0, ARGV[3])
+end
+return { run, epoch, ids }
+`);
+
+/**
+ * KEYS: session, id, index. ARGV: id, token hash, sealed record, end, end of the memory of it, now, the oldest that is
+ * remembered, most sessions. Times: ms since the epoch. → 1, or 0 if too many are live.
+ */
+export const CREATE = new Script(`
+if redis.call('ZCOUNT', KEYS[3], '(' .. ARGV[6], '+inf') >= tonumber(ARGV[8]) then return 0 end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'record', ARGV[3])
+redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+redis.call('SET', KEYS[2], ARGV[2], 'PXAT', ARGV[5])
+redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1] .. ':' .. ARGV[2])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[7])
+return 1
+`);
+
+/**
+ * KEYS: session, epoch, revoked, nothing. ARGV: id, now, channel, most ids to keep. → 1, or 0 if it was revoked before.
+ * Tells the others even if there is no such session: they may know one that Redis has lost.
+ */
+export const REVOKE = new Script(`
+redis.call('DEL', KEYS[4])
+if redis.call('HGET', KEYS[1], 'revoked') then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'revoked', ARGV[2]) end
+local epoch = redis.call('INCR', KEYS[2])
+redis.call('ZADD', KEYS[3], epoch, ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[3], 0, -1 - tonumber(ARGV[4]))
+redis.call('PUBLISH', ARGV[3], ARGV[1])
+return 1
+`);
+
+/** KEYS: counter. ARGV: by, window in ms. → the count in a window that begins with its first increment. */
+export const INCREMENT = new Script(`
+local count = redis.call('INCRBY', KEYS[1], ARGV[1])
+if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+return count
+`);
+
+/**
+ * KEYS: lock, fence. ARGV: token, time in ms. → the fence, larger than every one before, also than those of a data set
+ * that was lost (it is at least the time of day); nil if somebody holds the lock.
+ */
+export const LOCK = new Script(`
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return false end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local fence = string.format('%.0f', math.max(tonumber(redis.call('GET', KEYS[2]) or '0') + 1, now))
+redis.call('SET', KEYS[2], fence)
+return fence
+`);
+
+/** KEYS: lock. ARGV: token. */
+export const UNLOCK = new Script(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0
+`);
+
+/**
+ * KEYS: blob. ARGV: fence, sealed value, time to live in ms. → 1, or 0 if it was written under a later fence. Deletes
+ * first: what an issuer has replaced exists nowhere else.
+ */
+export const PUT = new Script(`
+local held = tonumber(redis.call('HGET', KEYS[1], 'fence') or '0')
+if held > tonumber(ARGV[1]) then return 0 end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'value', ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return 1
+`);
