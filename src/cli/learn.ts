@@ -1,29 +1,20 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { parse } from 'yaml';
-import { inheritableEnvironment } from '../admin/environment.ts';
-import { writeTrustFiles } from '../admin/trust.ts';
-import { sessionAnswer } from '../admin/wiring.ts';
-import { AuditLocked } from '../audit/lock.ts';
 import { compileConfig } from '../config/compile.ts';
 import { findConfig, loadConfig, parseConfig } from '../config/load.ts';
 import { ConfigError, formatProblem } from '../config/problems.ts';
 import type { Config } from '../config/types.ts';
-import type { Sighting } from '../flow/observed.ts';
-import { canonicalRuleHost } from '../policy/host.ts';
-import { secretVariables } from '../state/redis/options.ts';
-import { envNames } from '../vaults/env.ts';
-import { execute } from './execute.ts';
 import { FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { tuneHeap } from './heap.ts';
-import { requestOf, type SeenRequest } from './learn/request.ts';
+import { freeName, withOpenRule } from './learn/open.ts';
 import { learn, type Learned, type RawRule } from './learn/rules.ts';
 import { rulesText, withRules } from './learn/text.ts';
-import { createLog } from './log.ts';
+import { requestsIn, watchedRun } from './learn/watch.ts';
 import { collect, print, printJson } from './output.ts';
 
 interface LearnOptions {
@@ -79,7 +70,7 @@ async function act(command: string[], options: LearnOptions): Promise<void> {
   const learned =
     audit === undefined
       ? await fromRun(command, options, base, open)
-      : learn(requestsIn(readText(audit), new Map()), rawRules(base));
+      : learn(await requestsIn(readable(audit), 0, new Map()), rawRules(base));
   if (json) printJson(learned);
   else if (write === undefined) print(rulesText(learned));
   if (write !== undefined) writeConfig(write, base, learned);
@@ -107,6 +98,15 @@ function baseOf({ config }: LearnOptions): Base {
 function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
+  }
+}
+
+function readable(file: string): string {
+  try {
+    accessSync(file, constants.R_OK);
+    return file;
   } catch (error) {
     throw new UsageError(`${file} cannot be read (${(error as NodeJS.ErrnoException).code})`);
   }
@@ -155,101 +155,11 @@ const emptyConfig = (file: string, folder: string): Config =>
     file,
   );
 
-function freeName({ rules }: Config): string {
-  const names = new Set(rules.map(({ name }) => name));
-  for (let n = 1; ; n++) if (!names.has(`learn-${n}`)) return `learn-${n}`;
-}
-
-/** The configuration with one more rule at its end, which gives no credential. */
-function withOpenRule(config: Config, profile: string, name: string, hosts: readonly string[]): Config {
-  const found = config.profiles.get(profile);
-  if (!found) return config;
-  const { rules } = parseConfig(JSON.stringify({ version: 1, rules: [openRule(name, hosts)] }), config.file);
-  const profiles = new Map(config.profiles).set(profile, { ...found, rules: [...found.rules, name] });
-  return { ...config, rules: [...config.rules, ...rules], profiles };
-}
-
-function openRule(name: string, hosts: readonly string[]): RawRule {
-  const parts = hosts.map(host => /^(.*?)(?::(\d{1,5}))?$/.exec(host) as RegExpExecArray);
-  const names = parts.map(([host, bare = '']) => {
-    if (canonicalRuleHost(bare) === undefined)
-      throw new UsageError(
-        `--allow ${host}: write a host such as api.example.com, *.example.com or HOST:PORT`,
-      );
-    return bare;
-  });
-  const further = parts.flatMap(([, , port]) => (port === undefined ? [] : [Number(port)]));
-  if (further.some(port => port < 1 || port > 65_535)) throw new UsageError('--allow: a port is 1 to 65535');
-  return { name, hosts: names, ports: [...new Set([443, 80, ...further])], schemes: ['https', 'http'] };
-}
-
-async function watchedRun(
-  [command = '', ...args]: string[],
-  config: Config,
-  profile: string,
-  inherited: NodeJS.ProcessEnv,
-): Promise<SeenRequest[]> {
-  const compiled = compileConfig(config);
-  if (!compiled.profiles.has(profile)) {
-    const names = [...compiled.profiles.keys()].join(', ');
-    throw new UsageError(`there is no profile "${profile}"; write one of ${names}`);
-  }
-  const sightings = new Map<string, Sighting>();
-  const { gate, auditFile, from } = await startWatching(config, sightings);
-  const refs = [...compiled.sources.values()].map(({ ref }) => ref);
-  const ofMints = [...compiled.mints.values()].flatMap(({ minter }) => minter.variables ?? []);
-  const ofState = secretVariables(config.state);
-  const variables = new Set([...envNames(refs, compiled.vaults), ...ofMints, ...ofState]);
-  const kept = inheritableEnvironment(inherited, variables);
-  try {
-    const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
-    const { session, token } = await gate.createSession({ profile });
-    const { env } = sessionAnswer(gate, trust, session, token);
-    try {
-      process.exitCode = await execute({ command, args, env: { ...kept, ...env }, stdout: 'stderr' });
-    } finally {
-      await gate.sessions.revoke(session.session);
-    }
-  } finally {
-    await gate.stop();
-  }
-  return requestsIn(readFileSync(auditFile).subarray(from).toString('utf8'), sightings);
-}
-
-/** The audit is the configuration's, as in any run; `from`: bytes of it that were there before. */
-async function startWatching(config: Config, sightings: Map<string, Sighting>) {
-  const { startGate } = await import('../app.ts');
-  const start = async (auditFile: string) => {
-    const from = statSync(auditFile, { throwIfNoEntry: false })?.size ?? 0;
-    const gate = await startGate({
-      configFile: config.file,
-      config,
-      auditFile,
-      observe: one => void sightings.set(one.requestId, one),
-      log: createLog(process.stderr, 'warn'),
-      listen: { host: '127.0.0.1', port: 0 },
-    });
-    return { gate, auditFile, from };
-  };
-  try {
-    return await start(config.audit.file);
-  } catch (error) {
-    if (!(error instanceof AuditLocked)) throw error;
-    return start(`${config.audit.file}.${process.pid}`);
-  }
-}
-
-function requestsIn(text: string, sightings: ReadonlyMap<string, Sighting>): SeenRequest[] {
-  return text.split('\n').flatMap(line => {
-    const id = /"request_id":"([^"]+)"/.exec(line)?.[1] ?? '';
-    return requestOf(line, sightings.get(id)) ?? [];
-  });
-}
-
 function writeConfig(file: string, { text }: Base, learned: Learned): void {
   const written = withRules(text, learned);
   writeFileSync(file, written, { mode: 0o644 });
   console.error(`stubgate: wrote ${file}`);
+  tellOfProfiles(text, learned);
   try {
     compileConfig(parseConfig(written, file));
   } catch (error) {
@@ -257,4 +167,12 @@ function writeConfig(file: string, { text }: Base, learned: Learned): void {
     for (const problem of error.problems) console.error(formatProblem(problem));
     process.exitCode = FAILED;
   }
+}
+
+/** Nobody can say from here which profiles a new rule is for. */
+function tellOfProfiles(text: string | undefined, { rules }: Learned): void {
+  const { profiles } = Object(text === undefined ? undefined : parse(text)) as { profiles?: object };
+  if (!profiles || rules.length === 0) return;
+  const names = rules.map(({ rule }) => rule.name).join(', ');
+  console.error(`stubgate: a rule holds only in the profiles that name it; see that they name ${names}`);
 }

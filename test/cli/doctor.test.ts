@@ -5,11 +5,13 @@ import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openAuthority } from '../../src/intercept/ca.ts';
 import { testCa } from '../support/pki.ts';
+import { freePort, hasRedis, startRedis } from '../support/redis.ts';
 import { tempFolder } from '../support/temp.ts';
 import { demoFolder, started } from './gate.ts';
 import { stubgate } from './stubgate.ts';
 
 const SECRET = 'demo-secret-of-the-doctor';
+const REDIS_PASSWORD = 'password-of-redis';
 
 interface Told {
   check: string;
@@ -175,6 +177,27 @@ describe('what the configuration names', () => {
     await once(server, 'close');
     expect(bad((await doctor(cwd)).of('upstream'))).toEqual([expect.stringContaining('takes no connection')]);
   });
+
+  it.skipIf(!hasRedis)(
+    'a Redis that answers, one that wants a password, and one that is not there',
+    async () => {
+      const server = await startRedis(['--requirepass', REDIS_PASSWORD], { password: REDIS_PASSWORD });
+      onTestFinished(() => server.stop());
+      const cwd = withKeys(
+        `state: { url: "redis://127.0.0.1:${server.port}/0", password_env: REDIS_PASSWORD }\n`,
+      );
+      const found = async (password: string) =>
+        (await doctor(cwd, { REDIS_PASSWORD: password })).of('redis')[0]?.text;
+      expect(await found(REDIS_PASSWORD)).toBe(`127.0.0.1:${server.port} answers`);
+      expect(await found('wrong-password-of-redis')).toMatch(
+        /does not serve this gate: .*(?:WRONGPASS|NOAUTH)/,
+      );
+      const nowhere = withKeys(`state: "redis://127.0.0.1:${await freePort()}/0"\n`);
+      expect(bad((await doctor(nowhere)).of('redis'))).toEqual([
+        expect.stringContaining('does not serve this gate'),
+      ]);
+    },
+  );
 
   it('a port that another program has', async () => {
     const server = createServer().listen(0, '127.0.0.1');

@@ -1,5 +1,6 @@
 import type { SecretSource } from '../../config/types.ts';
 import { type Vault, VaultError } from '../../types.ts';
+import { until } from '../../vaults/at-most.ts';
 import { errorText } from '../log.ts';
 import { type Check, failed, type Finding, note, ok } from './check.ts';
 
@@ -27,7 +28,13 @@ async function read({ name, ref }: SecretSource, vault: Vault | undefined): Prom
   if (vault.isLeased?.(ref.id))
     return note(`${name}: not read, because ${ref.vault} makes a new one each time`);
   try {
-    await vault.read(ref, AbortSignal.timeout(TIMEOUT_MS));
+    const signal = AbortSignal.timeout(TIMEOUT_MS);
+    const reading = vault.read(ref, signal);
+    // Also of a vault that does not listen to the signal.
+    await until(signal, reading);
+    if (signal.aborted)
+      return failed(`${name}: no answer from ${ref.vault} within ${TIMEOUT_MS / 1000} s`, fix);
+    await reading;
     return ok(`${name}: read from ${ref.vault}`);
   } catch (error) {
     // Only a VaultError is known to hold no value.

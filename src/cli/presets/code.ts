@@ -1,6 +1,6 @@
 import type { InjectRow, Preset, PresetMaker } from './preset.ts';
 
-/** Code hosts: one repository, what a contributor does in it; not its settings, which can publish it. */
+/** Code hosts: one repository, what a contributor does in it; not merging, nor its settings, which can publish it. */
 export const CODE: Readonly<Record<string, PresetMaker>> = {
   github: ({ repository }) => github(repository('github.com') ?? 'OWNER/REPOSITORY'),
   gitlab: ({ repository }) => gitlab(repository('gitlab.com') ?? 'GROUP/PROJECT'),
@@ -27,7 +27,7 @@ function github(repository: string): Preset {
       {
         name: 'github-write',
         hosts: ['api.github.com'],
-        methods: ['POST', 'PATCH', 'PUT'],
+        methods: ['POST', 'PATCH'],
         paths: ['issues', 'pulls', 'git', 'statuses', 'check-runs', 'labels', 'comments'].map(
           part => `${own}/${part}/**`,
         ),
@@ -57,6 +57,7 @@ function github(repository: string): Preset {
       `DELETE ${at}`,
       `POST ${at}/hooks`,
       `POST ${at}/forks`,
+      `PUT ${at}/pulls/7/merge`,
       `PUT ${at}/actions/secrets/X`,
       'GET https://api.github.com/repos/somebody/elsewhere',
       'POST https://github.com/somebody/elsewhere.git/git-receive-pack',
@@ -88,9 +89,7 @@ function gitlab(repository: string): Preset {
         name: 'gitlab-write',
         hosts: ['gitlab.com'],
         methods: ['POST', 'PUT'],
-        paths: ['issues', 'merge_requests', 'repository', 'statuses', 'labels'].map(
-          part => `${own}/${part}/**`,
-        ),
+        paths: GITLAB_WRITES.map(part => `${own}/${part}`),
         inject,
       },
       {
@@ -113,6 +112,7 @@ function gitlab(repository: string): Preset {
       `PUT ${at}`,
       `POST ${at}/hooks`,
       `POST ${at}/variables`,
+      `PUT ${at}/merge_requests/7/merge`,
       'POST https://gitlab.com/somebody/elsewhere.git/git-receive-pack',
     ],
   };
@@ -139,7 +139,13 @@ function bitbucket(repository: string): Preset {
         name: 'bitbucket-write',
         hosts: ['api.bitbucket.org'],
         methods: ['POST', 'PUT'],
-        paths: [`${own}/pullrequests/**`, `${own}/commit/*/statuses/build/**`, `${own}/refs/branches/**`],
+        paths: [
+          'pullrequests',
+          'pullrequests/*',
+          'pullrequests/*/comments/**',
+          'commit/*/statuses/build/**',
+          'refs/branches',
+        ].map(part => `${own}/${part}`),
         inject,
       },
       {
@@ -158,6 +164,7 @@ function bitbucket(repository: string): Preset {
     denies: [
       'POST https://api.bitbucket.org/2.0/snippets',
       `PUT ${at}`,
+      `POST ${at}/pullrequests/7/merge`,
       `POST ${at}/hooks`,
       `POST ${at}/forks`,
       'POST https://bitbucket.org/somebody/elsewhere.git/git-receive-pack',
@@ -170,4 +177,19 @@ const gitPaths = (repository: string): string[] => [
   `/${repository}.git/**`,
   `/${repository}/info/refs`,
   `/${repository}/git-*-pack`,
+];
+
+/** Below a project. Not `merge_requests/*/merge`. */
+const GITLAB_WRITES = [
+  'issues',
+  'issues/*',
+  'issues/*/notes/**',
+  'merge_requests',
+  'merge_requests/*',
+  'merge_requests/*/notes/**',
+  'merge_requests/*/discussions/**',
+  'repository/branches',
+  'repository/commits',
+  'repository/files/*',
+  'statuses/*',
 ];
