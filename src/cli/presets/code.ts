@@ -179,7 +179,7 @@ const gitPaths = (repository: string): string[] => [
   `/${repository}/git-*-pack`,
 ];
 
-/** Below a project. Not `merge_requests/*/merge`. */
+/** Below a project. Merging a request is not among them. */
 const GITLAB_WRITES = [
   'issues',
   'issues/*',
