@@ -46,6 +46,15 @@ describe('paths', () => {
     [['/a/'], ['/a/']],
   ])('%j are covered by %j', (paths, expected) => expect(globs(...paths)).toEqual(expected));
 
+  it('of a command that asks for a lot are read in a moment', () => {
+    const word = (n: number): string =>
+      n.toString(36).replace(/\d/g, digit => 'ghijklmnop'.charAt(Number(digit)));
+    const many = Array.from({ length: 200_000 }, (_, i) => `/x/${word(i)}/y`);
+    expect(new Set(globsOf(many).values())).toEqual(new Set(['/x/*/y']));
+    const deep = Array.from({ length: 2000 }, (_, i) => `/${word(i)}${'/a'.repeat(4000)}`);
+    for (const glob of new Set(globsOf(deep).values())) expect(glob.length).toBeLessThan(100);
+  }, 10_000);
+
   it('of any number end in a few globs that cover each', () => {
     const word = (n: number): string => 'abcdefghij'[n % 10]?.repeat(1 + Math.floor(n / 10)) ?? '';
     const paths = Array.from({ length: 90 }, (_, i) =>

@@ -3,6 +3,8 @@ export type PathCounts = ReadonlyMap<string, number>;
 
 /** So many names at one place of otherwise equal paths are taken for names that vary. */
 const VARYING = 5;
+/** Segments below which all is put together: nobody writes a rule for more. */
+const MAX_DEPTH = 12;
 /** Globs of one rule beyond which what is below a common folder is put together. */
 const MAX_GLOBS = 24;
 
@@ -12,7 +14,9 @@ const MAX_GLOBS = 24;
  * become `/**`.
  */
 export function globsOf(paths: readonly string[]): Map<string, string> {
-  let globs = new Map(paths.map(path => [path, path.split('/').map(withoutId).join('/')]));
+  let globs = new Map(
+    paths.map(path => [path, foldedTo(path.split('/').map(withoutId).join('/'), MAX_DEPTH)]),
+  );
   globs = applied(globs, varyingSegments([...new Set(globs.values())]));
   for (let depth = deepest(globs.values()); depth > 1 && new Set(globs.values()).size > MAX_GLOBS; depth--) {
     const folded = [...globs].map(([path, glob]) => [path, foldedTo(glob, depth)] as const);
@@ -63,5 +67,8 @@ function foldedTo(glob: string, depth: number): string {
   return segments.length <= depth ? glob : `${segments.slice(0, depth).join('/')}/**`;
 }
 
-const deepest = (globs: Iterable<string>): number =>
-  Math.max(1, ...[...globs].map(glob => glob.split('/').length - 1));
+function deepest(globs: Iterable<string>): number {
+  let most = 1;
+  for (const glob of globs) most = Math.max(most, glob.split('/').length - 1);
+  return most;
+}
