@@ -158,6 +158,14 @@ describe('what the configuration names', () => {
     ]);
   });
 
+  it('and is not there: a CA of the operator’s own', async () => {
+    const cwd = withKeys('ca: { cert: ./own.pem, key: ./own.key }\n');
+    expect(bad((await doctor(cwd)).of('ca'))).toEqual([
+      expect.stringMatching(/^ca\.cert \S+own\.pem is not there$/),
+    ]);
+    expect(readdirSync(cwd)).toEqual(['stubgate.yaml']);
+  });
+
   it('upstream certificates that cannot be read', async () => {
     const cwd = withKeys('upstream: { ca_file: ./ca.pem }\n');
     expect(bad((await doctor(cwd)).of('upstream'))).toEqual([

@@ -61,6 +61,8 @@ export const certificateAuthority: Check = {
     const { cert, key } = caFiles(config);
     if (!existsSync(cert) && config.ca.cert === undefined)
       return [note(`there is none in ${config.ca.dir} yet; the first start makes it`, 'stubgate ca init')];
+    if (!existsSync(cert))
+      return [failed(`ca.cert ${cert} is not there`, 'put it there, or correct `ca.cert`')];
     if (!existsSync(key))
       return [
         failed(
