@@ -8,6 +8,7 @@ import type { Compiled, Config, ResolvedTo } from './config/types.ts';
 import { needsRestart, watchConfig } from './config/watch.ts';
 import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
+import { ObservedFlow, type Observer } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
@@ -39,6 +40,10 @@ export interface GateOptions {
   readonly auditFile?: string;
   /** Name resolution; the system's by default. */
   readonly lookup?: Lookup;
+  /** Instead of what the file holds. */
+  readonly config?: Config;
+  /** Told of every request. */
+  readonly observe?: Observer;
 }
 
 export interface NewSession {
@@ -79,7 +84,7 @@ export interface Gate {
 /** Brings a gate up; throws an Error for the operator. Everything is in place before the listener opens. */
 export async function startGate(options: GateOptions): Promise<Gate> {
   const { log } = options;
-  const first = compileConfig(loadConfig(options.configFile));
+  const first = compileConfig(options.config ?? loadConfig(options.configFile));
   const authority = openAuthority(first.config.ca);
   const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
   const state = await openState(first.config.state, caKey, log);
@@ -135,7 +140,8 @@ class RunningGate implements Gate {
       dial: (host, port) =>
         this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
     });
-    this.#flow = new Flow(this.#rooms(compiled));
+    const rooms = this.#rooms(compiled);
+    this.#flow = options.observe ? new ObservedFlow(rooms, options.observe) : new Flow(rooms);
     this.#listener = new ProxyListener({
       flow: this.#flow,
       sessions: state.sessions,

@@ -21,14 +21,16 @@ export interface Execution {
   readonly command: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Whose standard output it has; default this process's own. */
+  readonly stdout?: 'stderr';
 }
 
 /** The command's exit code; 128 + n when signal n ended it, 127 when it is not there (POSIX sh). */
-export function execute({ command, args, env }: Execution, signals = ownSignals): Promise<number> {
+export function execute({ command, args, env, stdout }: Execution, signals = ownSignals): Promise<number> {
   return new Promise((resolve, reject) => {
     // Before the command is there: a signal must not end this process, and leave the command without its gate.
     signals(signal => void child.kill(signal));
-    const child = spawn(command, args, { env, stdio: 'inherit' });
+    const child = spawn(command, args, { env, stdio: ['inherit', stdout === 'stderr' ? 2 : 1, 2] });
     child.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT' && error.code !== 'EACCES') return reject(error);
       const missing = error.code === 'ENOENT';

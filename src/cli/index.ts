@@ -3,9 +3,11 @@ import { auditVerb } from './audit.ts';
 import { caVerb } from './ca.ts';
 import { checkVerb } from './check.ts';
 import { diffVerb } from './diff.ts';
+import { doctorVerb } from './doctor.ts';
 import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
 import { initVerb } from './init.ts';
+import { learnVerb } from './learn.ts';
 import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
@@ -40,6 +42,8 @@ function commandLine(): Command {
     testVerb,
     diffVerb,
     initVerb,
+    learnVerb,
+    doctorVerb,
     caVerb,
     auditVerb,
   ])

@@ -5,7 +5,9 @@ import type { Command } from 'commander';
 import { suggest } from '../config/words.ts';
 import { UsageError } from './fail.ts';
 import { print } from './output.ts';
-import { type Preset, PRESETS } from './presets.ts';
+import { GROUPS, PRESETS } from './presets/index.ts';
+import type { PresetContext, PresetMaker } from './presets/preset.ts';
+import { casesText, configText } from './presets/write.ts';
 import { registry } from './registries.ts';
 
 interface InitOptions {
@@ -18,11 +20,15 @@ export function initVerb(program: Command): void {
   program
     .command('init')
     .description('write a commented configuration')
-    .option('--with <presets>', `rules to begin with, of ${Object.keys(PRESETS).join(', ')}`, readPresets, [])
+    .option('--with <presets>', 'rules to begin with, and cases that test them; see below', readPresets, [])
     .option('-o, --out <file>', 'where to', 'stubgate.yaml')
     .option('--force', 'replace a file that is there')
-    .addHelpText('after', '\nExample:\n  stubgate init --with github,openai,npm')
+    .addHelpText('after', `\nPresets:\n${presetList()}\n\nExample:\n  stubgate init --with github,openai,npm`)
     .action(init);
+}
+
+function presetList(): string {
+  return GROUPS.map(({ title, presets }) => `  ${title}: ${Object.keys(presets).join(', ')}`).join('\n');
 }
 
 function readPresets(text: string, before: string[]): string[] {
@@ -35,49 +41,31 @@ function readPresets(text: string, before: string[]): string[] {
 }
 
 function init({ with: names, out, force }: InitOptions): void {
-  if (existsSync(out) && !force)
-    throw new UsageError(`${out} is there; write to another file with --out, or replace it with --force`);
-  const context = { repository: githubRepository(), registry };
-  const presets = names.map(name => (PRESETS[name] as (typeof PRESETS)[string])(context));
+  const cases = out.replace(/(?:\.ya?ml)?$/, '.cases.yaml');
+  for (const file of names.length > 0 ? [out, cases] : [out]) {
+    if (existsSync(file) && !force)
+      throw new UsageError(`${file} is there; write to another file with --out, or replace it with --force`);
+  }
+  const context: PresetContext = { repository: repositoryOf, registry };
+  const presets = names.map(name => (PRESETS[name] as PresetMaker)(context));
   mkdirSync(dirname(resolve(out)), { recursive: true });
   writeFileSync(out, configText(presets), { mode: 0o644 });
-  for (const [i, { summary }] of presets.entries()) console.error(`${names[i]}: ${summary}`);
+  if (presets.length > 0) writeFileSync(cases, casesText(presets), { mode: 0o644 });
+  for (const [i, { summary, note }] of presets.entries()) {
+    const replace = /Replace [^.;]+/.exec(note ?? '')?.[0];
+    console.error(`${names[i]}: ${summary}${replace === undefined ? '' : `. ${replace}`}`);
+  }
   print(out);
+  if (presets.length > 0) print(cases);
 }
 
 /** Of the folder's remote. */
-function githubRepository(): string | undefined {
+function repositoryOf(host: string): string | undefined {
   const { stdout } = spawnSync('git', ['config', 'remote.origin.url'], { encoding: 'utf8' });
-  return /github\.com[:/]([\w.-]+\/[\w.-]+?)(?:\.git)?\/?\s*$/.exec(stdout ?? '')?.[1];
-}
-
-/** Without presets it allows nothing. */
-export function configText(presets: readonly Preset[]): string {
-  const credentials = presets.map(preset => preset.credentials).join('');
-  const rules = presets.map(preset => preset.rules).join('');
-  return `# yaml-language-server: $schema=./stubgate.schema.json
-version: 1
-
-listen:
-  proxy: 127.0.0.1:8080     # for sandboxes: HTTPS_PROXY
-  admin: 127.0.0.1:8081     # for you; never reachable from a sandbox
-ca: { dir: ./certs }        # made on the first start
-audit: { file: ./audit.jsonl }
-
-# No secret stands in this file. \`from\` says where one is read: env:VARIABLE of the gate's own environment,
-# file:/path, or <vault>:<id> of an entry in \`vaults\`. The sandbox finds a stub in the variable \`stub.env\`.
-credentials:${credentials === '' ? ' {}' : credentials}
-
-# The first rule that matches decides; what no rule matches is denied.
-# *.example.com is any name below example.com, not example.com itself. In a path * stays in a segment, ** does not.
-rules:${rules === '' ? ' []' : rules}
-
-# Profiles are named selections of the rules; without them there is one, "default", with all rules.
-# profiles:
-#   readonly: { rules: [docs], ttl: 1h }
-
-# upstream:
-#   ca_file: ./corporate-ca.pem                       # added to the system's trust
-#   proxy: http://proxy.example.com:3128              # the way out, if there is but one
-`;
+  const url = (stdout ?? '')
+    .trim()
+    .replace(/\/$/, '')
+    .replace(/\.git$/, '');
+  const path = new RegExp(`(?:^|[/@])${host.replaceAll('.', '\\.')}[:/](.+)$`).exec(url)?.[1];
+  return path !== undefined && /^[\w.-]+(?:\/[\w.-]+)+$/.test(path) ? path : undefined;
 }

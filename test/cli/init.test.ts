@@ -1,58 +1,8 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { configText } from '../../src/cli/init.ts';
-import { PRESETS } from '../../src/cli/presets.ts';
-import { compileConfig } from '../../src/config/compile.ts';
-import { parseConfig } from '../../src/config/load.ts';
-import { decide } from '../../src/policy/table.ts';
-import type { CanonicalHost } from '../../src/types.ts';
 import { tempFolder } from '../audit/event.ts';
 import { quickly, stubgate } from './stubgate.ts';
-
-const context = {
-  repository: 'acme/app',
-  registry: (client: string) => new URL(`http://registry.${client}.test:8443/repository/${client}/`),
-};
-
-const compiled = (names: string[]) =>
-  compileConfig(
-    parseConfig(
-      configText(names.map(name => (PRESETS[name] as (typeof PRESETS)[string])(context))),
-      '/s.yaml',
-    ),
-  );
-
-it.each([[[]], [Object.keys(PRESETS)], ...Object.keys(PRESETS).map(name => [[name]])])(
-  'writes a valid configuration: %j',
-  names => {
-    const { config } = compiled(names);
-    expect(config.warnings.filter(({ path }) => path !== 'rules')).toEqual([]);
-  },
-);
-
-describe('what the presets allow', () => {
-  const all = compiled(Object.keys(PRESETS)).profiles.get('default');
-  it.each([
-    ['GET', 'https', 'api.github.com', 443, '/repos/acme/app/issues', 'github-api'],
-    ['GET', 'https', 'api.github.com', 443, '/repos/acme/other', null],
-    ['DELETE', 'https', 'api.github.com', 443, '/repos/acme/app', null],
-    ['GET', 'https', 'github.com', 443, '/acme/app.git/info/refs', 'github-git'],
-    ['POST', 'https', 'github.com', 443, '/acme/app/git-receive-pack', 'github-git'],
-    ['GET', 'https', 'github.com', 443, '/acme/app/settings', null],
-    ['POST', 'https', 'api.openai.com', 443, '/v1/responses', 'openai'],
-    ['POST', 'https', 'api.openai.com', 443, '/v1/files', null],
-    ['POST', 'https', 'api.anthropic.com', 443, '/v1/messages', 'anthropic'],
-    ['POST', 'https', 'api.anthropic.com', 443, '/v1/files', null],
-    ['GET', 'http', 'registry.npm.test', 8443, '/repository/npm/left-pad', 'npm'],
-    ['PUT', 'http', 'registry.npm.test', 8443, '/repository/npm/left-pad', null],
-    ['GET', 'http', 'registry.npm.test', 8443, '/other', null],
-    ['GET', 'http', 'registry.pip.test', 8443, '/repository/pip/x', 'pip'],
-  ] as const)('%s %s://%s:%i%s', (method, scheme, host, port, path, rule) => {
-    const decision = decide(all!.table, { method, scheme, host: host as CanonicalHost, port, path });
-    expect(decision.verdict === 'allow' ? decision.rule.name : null).toBe(rule);
-  });
-});
 
 describe('the registry of a package manager', () => {
   /** A folder whose `bin` holds scripts in place of the package managers. */
@@ -71,7 +21,7 @@ describe('the registry of a package manager', () => {
     const where = withClients({ npm: 'test "$*" = "config get registry" && echo https://npm.corp.test/x/' });
     expect((await stubgate(where, 'init', '--with', 'npm')).code).toBe(0);
     expect(written(where.cwd)).toMatch(
-      /hosts: \["npm\.corp\.test"\]\n {4}methods: \[GET, HEAD\]\n {4}paths: \["\/x\/\*\*"\]/,
+      /hosts: \[npm\.corp\.test\]\n {4}methods: \[GET, HEAD\]\n {4}paths: \["\/x\/\*\*"\]/,
     );
   });
 
@@ -95,18 +45,97 @@ describe('the registry of a package manager', () => {
     expect((await stubgate({ ...where, env: { ...where.env, ...env } }, 'init', '--with', 'pip')).code).toBe(
       0,
     );
-    expect(written(where.cwd)).toContain('hosts: ["pip.corp.test"]');
+    expect(written(where.cwd)).toContain('hosts: [pip.corp.test]');
     expect(written(where.cwd)).toContain('paths: ["/simple/**"]');
   });
 
-  it.each(['npm', 'pip'])('is asked for when %s does not tell', async client => {
-    const where = withClients({ npm: 'exit 1', pip: 'exit 1' });
-    const { code, stderr } = await stubgate(where, 'init', '--with', client);
-    expect([code, stderr]).toEqual([
-      1,
-      expect.stringMatching(/does not tell its package index; set it with/),
-    ]);
+  const settings: [string, string, Record<string, string>, Record<string, string>, string[]][] = [
+    [
+      'cargo',
+      'its files',
+      {
+        '.cargo/config.toml':
+          '[source.crates-io]\nreplace-with = "corp" # ours\n\n[source."corp"]\nregistry = "sparse+https://cargo.corp.test/index/"\n',
+      },
+      {},
+      ['hosts: [cargo.corp.test]', 'paths: ["/index/**"]'],
+    ],
+    [
+      'cargo',
+      'its variables',
+      {},
+      {
+        CARGO_REGISTRY_DEFAULT: 'my-corp',
+        CARGO_REGISTRIES_MY_CORP_INDEX: 'sparse+https://cargo.corp.test/index/',
+      },
+      ['hosts: [cargo.corp.test]'],
+    ],
+    [
+      'rubygems',
+      'what it prints',
+      { 'bin/gem': '#!/bin/sh\nprintf "*** CURRENT SOURCES ***\n\nhttps://gem.corp.test/\n"\n' },
+      {},
+      ['hosts: [gem.corp.test]', 'paths: ["/**"]'],
+    ],
+    [
+      'docker',
+      'what it prints',
+      { 'bin/docker': '#!/bin/sh\necho https://mirror.corp.test:5000/\n' },
+      {},
+      ['hosts: [mirror.corp.test]', 'ports: [5000]', 'paths: ["/v2/**"]'],
+    ],
+    [
+      'docker',
+      'its logins',
+      { 'bin/docker': '#!/bin/sh\nexit 1\n', '.docker/config.json': '{"auths":{"docker.corp.test":{}}}' },
+      {},
+      ['hosts: [docker.corp.test]'],
+    ],
+    [
+      'pypi-upload',
+      'its file',
+      { '.pypirc': '[distutils]\nindex-servers = pypi\n[pypi]\nrepository: https://up.corp.test/legacy/\n' },
+      {},
+      ['hosts: [up.corp.test]', 'paths: [/legacy/]', 'username: "__token__"'],
+    ],
+    [
+      'pypi-upload',
+      'its variable',
+      {},
+      { TWINE_REPOSITORY_URL: 'https://up.corp.test/legacy/' },
+      ['hosts: [up.corp.test]'],
+    ],
+  ];
+  it.each(settings)('for %s is in %s', async (name, _, files, env, lines) => {
+    const where = withClients({});
+    for (const [file, text] of Object.entries(files)) {
+      mkdirSync(dirname(join(where.cwd, file)), { recursive: true });
+      writeFileSync(join(where.cwd, file), text, { mode: 0o755 });
+    }
+    const ran = await stubgate({ ...where, env: { ...where.env, ...env } }, 'init', '--with', name);
+    expect([ran.code, ran.stderr]).toEqual([0, expect.stringMatching(/^\S+: /)]);
+    for (const line of lines) expect(written(where.cwd)).toContain(line);
   });
+
+  it('gets no token over plain http', async () => {
+    const where = withClients({});
+    const env = { ...where.env, TWINE_REPOSITORY_URL: 'http://up.corp.test/legacy/' };
+    const { code, stderr } = await stubgate({ ...where, env }, 'init', '--with', 'pypi-upload');
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/without TLS/)]);
+  });
+
+  it.each(['npm', 'pip', 'cargo', 'rubygems', 'docker', 'pypi-upload'])(
+    'is asked for when %s does not tell',
+    async client => {
+      const tools = ['npm', 'pip', 'gem', 'docker', 'python3'];
+      const where = withClients(Object.fromEntries(tools.map(tool => [tool, 'exit 1'])));
+      const { code, stderr } = await stubgate(where, 'init', '--with', client);
+      expect([code, stderr]).toEqual([
+        1,
+        expect.stringMatching(/does not tell its package index; set it with/),
+      ]);
+    },
+  );
 });
 
 it('takes the repository from the folder’s remote, and does not replace a file unasked', async () => {
@@ -117,7 +146,11 @@ it('takes the repository from the folder’s remote, and does not replace a file
   mkdirSync(join(cwd, '.git', 'objects'));
   writeFileSync(join(cwd, '.git', 'config'), '[remote "origin"]\n  url = git@github.com:acme/app.git\n');
   const { code, stdout, stderr } = await quickly(cwd, 'init', '--with', 'github', '--out', 'deep/gate.yaml');
-  expect([code, stdout, stderr]).toEqual([0, 'deep/gate.yaml\n', 'github: the API and git, of acme/app\n']);
+  expect([code, stdout, stderr]).toEqual([
+    0,
+    'deep/gate.yaml\ndeep/gate.cases.yaml\n',
+    'github: the API and git, of acme/app\n',
+  ]);
   expect(readFileSync(join(cwd, 'deep/gate.yaml'), 'utf8')).toContain('"/repos/acme/app/**"');
   expect((await quickly(cwd, 'init', '--out', 'deep/gate.yaml')).code).toBe(2);
   expect((await quickly(cwd, 'init', '--out', 'deep/gate.yaml', '--force')).code).toBe(0);
