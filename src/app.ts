@@ -48,6 +48,8 @@ export interface GateOptions {
   readonly auditFile?: string;
   /** Name resolution; the system's by default. */
   readonly lookup?: Lookup;
+  /** Changes each configuration that is loaded, such as where its secrets are. */
+  readonly rewrite?: (compiled: Compiled) => Compiled;
 }
 
 export interface NewSession {
@@ -89,7 +91,7 @@ export interface Gate {
 export async function startGate(options: GateOptions): Promise<Gate> {
   const { log } = options;
   const first = compileConfig(loadConfig(options.configFile));
-  const gate = new RunningGate(options, first);
+  const gate = new RunningGate(options, options.rewrite?.(first) ?? first);
   try {
     await gate.listen();
   } catch (error) {
@@ -152,7 +154,7 @@ class RunningGate implements Gate {
     });
     this.#watcher = watchConfig(
       config.file,
-      next => this.#use(next),
+      next => this.#use(options.rewrite?.(next) ?? next),
       error => this.#keep(error),
     );
   }

@@ -48,42 +48,45 @@ async function decoded(applied: readonly Coding[], chunks: readonly Buffer[]): P
   return out;
 }
 
-describe.each(CODED.filter(([name]) => !IS_NODE_24 || name !== 'zstd, two frames'))('%s', (_, applied, encode) => {
-  const coded = encode(TEXT);
+describe.each(CODED.filter(([name]) => !IS_NODE_24 || name !== 'zstd, two frames'))(
+  '%s',
+  (_, applied, encode) => {
+    const coded = encode(TEXT);
 
-  test('is decoded, whole and in stream, byte by byte', async () => {
-    expect(decodeWhole(applied, coded, TEXT.length)?.equals(TEXT)).toBe(true);
-    for (const chunks of [[coded], bytewise(coded)]) {
-      const out = await decoded(applied, chunks);
-      expect(out.bytes.equals(TEXT)).toBe(true);
-      expect(out.ended).toEqual(['t', '1']);
-    }
-  });
+    test('is decoded, whole and in stream, byte by byte', async () => {
+      expect(decodeWhole(applied, coded, TEXT.length)?.equals(TEXT)).toBe(true);
+      for (const chunks of [[coded], bytewise(coded)]) {
+        const out = await decoded(applied, chunks);
+        expect(out.bytes.equals(TEXT)).toBe(true);
+        expect(out.ended).toEqual(['t', '1']);
+      }
+    });
 
-  test('is scrubbed wherever it is cut', async () => {
-    const expected = scrubberOf(patternsOf(TOKEN)).whole(TEXT).toString();
-    expect(expected).toContain(STUB);
-    for (let cut = 0; cut <= coded.length; cut += Math.ceil(coded.length / 40)) {
-      const out = new Collector();
-      const stage = decodeBody(applied, scrubberOf(patternsOf(TOKEN)).body(out));
-      stage.write(coded.subarray(0, cut));
-      stage.write(coded.subarray(cut));
-      stage.end([]);
-      await out.settled;
-      expect(out.bytes.toString()).toBe(expected);
-    }
-  });
+    test('is scrubbed wherever it is cut', async () => {
+      const expected = scrubberOf(patternsOf(TOKEN)).whole(TEXT).toString();
+      expect(expected).toContain(STUB);
+      for (let cut = 0; cut <= coded.length; cut += Math.ceil(coded.length / 40)) {
+        const out = new Collector();
+        const stage = decodeBody(applied, scrubberOf(patternsOf(TOKEN)).body(out));
+        stage.write(coded.subarray(0, cut));
+        stage.write(coded.subarray(cut));
+        stage.end([]);
+        await out.settled;
+        expect(out.bytes.toString()).toBe(expected);
+      }
+    });
 
-  test('gives up above the limit', () => {
-    expect(decodeWhole(applied, coded, TEXT.length - 1)).toBeUndefined();
-  });
+    test('gives up above the limit', () => {
+      expect(decodeWhole(applied, coded, TEXT.length - 1)).toBeUndefined();
+    });
 
-  test('of nothing is nothing', async () => {
-    expect(decodeWhole(applied, Buffer.alloc(0), 10)?.length).toBe(0);
-    const out = await decoded(applied, []);
-    expect([out.ended, out.bytes.length]).toEqual([['t', '1'], 0]);
-  });
-});
+    test('of nothing is nothing', async () => {
+      expect(decodeWhole(applied, Buffer.alloc(0), 10)?.length).toBe(0);
+      const out = await decoded(applied, []);
+      expect([out.ended, out.bytes.length]).toEqual([['t', '1'], 0]);
+    });
+  },
+);
 
 describe.each(CODED.filter(([, applied]) => applied.length > 0))('%s', (_, applied, encode) => {
   const coded = encode(TEXT);
