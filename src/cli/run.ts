@@ -86,7 +86,8 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
   }
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
   const refs = [...compiled.sources.values()].map(({ ref }) => ref);
-  const kept = inheritableEnvironment(inherited, envNames(refs, compiled.vaults));
+  const ofMints = [...compiled.mints.values()].flatMap(({ minter }) => minter.variables ?? []);
+  const kept = inheritableEnvironment(inherited, new Set([...envNames(refs, compiled.vaults), ...ofMints]));
   const execution = { command: command as string, args, env: { ...kept, ...lease.answer.env } };
   try {
     process.exitCode = await (isolation

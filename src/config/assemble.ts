@@ -87,7 +87,7 @@ function credentials(
         name,
         {
           name,
-          ref: locateRef(from),
+          ...(from && { ref: locateRef(from) }),
           ttlMs: ttl,
           ...(mint && { mint: mintEntry(mapping(mapping(written[name])['mint']), locateRef) }),
           stub: { shape, ...(env && { env }) },

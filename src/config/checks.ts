@@ -1,8 +1,9 @@
-import { REF_KEYS } from '../mint/index.ts';
+import { mintsWithout, REF_KEYS } from '../mint/index.ts';
 import type { Path, Report } from './document.ts';
 import { items, mapping, type Mapping, texts } from './raw.ts';
 import { checkRules } from './rule-checks.ts';
 import { parseListen, parseSecretRef } from './scalars.ts';
+import { SOURCE } from './schema.ts';
 import { looksSecret } from './secrets.ts';
 import { suggest } from './words.ts';
 
@@ -79,6 +80,14 @@ function checkCredentials(root: Mapping, report: Report): void {
   const names = [...new Set([...BUILT_IN_VAULTS, ...Object.keys(vaults)])];
   for (const [name, credential] of Object.entries(mapping(root['credentials']))) {
     const { from, mint } = mapping(credential);
+    // Of `null` and the like the schema tells.
+    if (
+      from === undefined &&
+      typeof credential === 'object' &&
+      credential !== null &&
+      !mintsWithout(mapping(mint))
+    )
+      report(['credentials', name, 'from'], `is missing; write ${SOURCE}`);
     checkRef(from, ['credentials', name, 'from'], names, report);
     for (const key of REF_KEYS)
       checkRef(mapping(mint)[key], ['credentials', name, 'mint', key], names, report);

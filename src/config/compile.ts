@@ -29,7 +29,7 @@ function sourcesOf({ name, ref, ttlMs, mint }: Credential): SecretSource[] {
     ref: of,
     ttlMs,
   }));
-  return [{ name, ref, ttlMs }, ...further];
+  return ref ? [{ name, ref, ttlMs }, ...further] : further;
 }
 
 function mintSource({ name, ref, ttlMs, mint }: Credential): MintSource[] {
@@ -37,12 +37,15 @@ function mintSource({ name, ref, ttlMs, mint }: Credential): MintSource[] {
   const { type, options, refs } = mint;
   const further = [...refs.keys()].map(option => [option, `${name}/${option}`] as const);
   const id = JSON.stringify([type, options, ref, [...refs], ttlMs]);
-  return [{ name, type, minter: minters.build(type, options), id, further: new Map(further), ttlMs }];
+  const minter = minters.build(type, options);
+  return [{ name, type, minter, isVaulted: ref !== undefined, id, further: new Map(further), ttlMs }];
 }
 
 function compileProfile(config: Config, entry: ProfileEntry): Profile {
   const chosen = new Set(entry.rules);
   const rules = config.rules.filter(({ name }) => chosen.has(name));
-  const credentials = rules.flatMap(rule => rule.injections.map(injection => injection.credential));
-  return { ...entry, table: compileTable(rules), credentials: [...new Set(credentials)] };
+  const injected = rules.flatMap(rule => rule.injections.map(injection => injection.credential));
+  const credentials = [...new Set(injected)];
+  const vaulted = credentials.filter(name => config.credentials.get(name)?.ref !== undefined);
+  return { ...entry, table: compileTable(rules), credentials, vaulted };
 }

@@ -21,6 +21,10 @@ export const DEFAULT_SESSION_MS = 60 * MINUTE;
 const duration = () => parsed('a time such as 500ms, 30s, 5m or 1h, at most 24d', parseDuration);
 const size = () => parsed('a size such as 512B, 32KiB or 1MiB', parseSize);
 
+/** What `from` is. */
+export const SOURCE =
+  'where the secret is, as <vault>:<id>[?version=V][#json-field], such as env:GITHUB_TOKEN';
+
 const listen = z.strictObject({
   proxy: parsed('an address such as 127.0.0.1:8080, or unix:/path', parseListen)
     .prefault('127.0.0.1:8080')
@@ -47,10 +51,11 @@ const state = checked('memory', text => {
 
 const credential = (minters: Registry<unknown>) =>
   z.strictObject({
-    from: parsed(
-      'where the secret is, as <vault>:<id>[?version=V][#json-field], such as env:GITHUB_TOKEN',
-      parseSecretRef,
-    ).describe('Where the real secret is: `<vault>:<id>[?version=V][#json-field]`.'),
+    from: parsed(SOURCE, parseSecretRef)
+      .optional()
+      .describe(
+        'Where the real secret is: `<vault>:<id>[?version=V][#json-field]`. Only `mint: { type: aws-sts }` can do without.',
+      ),
     stub: z
       .strictObject({
         env: checked('the name of an environment variable', text =>

@@ -45,7 +45,8 @@ export interface VaultEntry {
 
 export interface Credential {
   readonly name: string;
-  readonly ref: SecretRef;
+  /** Absent: it is minted with the gate's own identity. */
+  readonly ref?: SecretRef;
   /** How long a value that was read may be used. */
   readonly ttlMs: number;
   /** Absent: the value of `ref` itself is injected. */
@@ -143,4 +144,6 @@ export interface Profile extends ProfileEntry {
   readonly table: Table;
   /** Names of all credentials that the rules may inject. */
   readonly credentials: readonly string[];
+  /** Those of them that have a secret in a vault. */
+  readonly vaulted: readonly string[];
 }

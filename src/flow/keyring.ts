@@ -59,7 +59,7 @@ export class Keyring {
     const ready = this.#ready.get(profile);
     if (ready && ready.version === this.cache.version && Date.now() < ready.until) return undefined;
     let pending: Promise<unknown>[] | undefined;
-    for (const name of profile.credentials) {
+    for (const name of profile.vaulted) {
       const got = this.cache.get(name);
       if (!(got instanceof Promise)) continue;
       // A token that is here serves without the secret that it was minted from.
@@ -71,7 +71,7 @@ export class Keyring {
     if (pending) return Promise.all(pending);
     this.#ready.set(profile, {
       version: this.cache.version,
-      until: this.cache.freshUntil(profile.credentials),
+      until: this.cache.freshUntil(profile.vaulted),
     });
     return undefined;
   }

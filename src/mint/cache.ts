@@ -1,8 +1,8 @@
 import { Refusal } from '../errors.ts';
-import type { Secret } from '../secret.ts';
+import { Secret } from '../secret.ts';
 import { type Log, type Principal, VaultError } from '../types.ts';
 import { type Minted, MintedCredential } from './credential.ts';
-import { type Dial, poster } from './http.ts';
+import { type Dial, poster, sender } from './http.ts';
 import type { MintSource, Token } from './minter.ts';
 
 const MISSING_MS = 10_000;
@@ -186,13 +186,17 @@ export class MintCache {
   /** Once more, if the issuer refuses what was read from the vault, and the vault has something else by now. */
   async #run(minted: Minted): Promise<Token> {
     const names = ['', ...minted.source.further.keys()];
-    const read = await Promise.all(names.map(async option => this.#vaulted.get(minted.vaulted(option))));
+    const read = await Promise.all(
+      names.map(async option => (isNone(minted, option) ? NONE : this.#vaulted.get(minted.vaulted(option)))),
+    );
     try {
       return await this.#ask(minted, names, read);
     } catch (error) {
       if (!(error instanceof VaultError) || error.kind !== 'missing') throw error;
       const again = await Promise.all(
-        names.map((option, i) => this.#vaulted.refetch(minted.vaulted(option), read[i] as Secret)),
+        names.map(async (option, i) =>
+          isNone(minted, option) ? NONE : this.#vaulted.refetch(minted.vaulted(option), read[i] as Secret),
+        ),
       ).catch(() => read);
       if (again.every((secret, i) => secret.equals(read[i] as Secret))) throw error;
       return this.#ask(minted, names, again);
@@ -208,12 +212,14 @@ export class MintCache {
       signal.addEventListener('abort', () => reject(error), { once: true });
     });
     const now = this.#now();
+    const send = sender(this.#dial, signal);
     const token = source.minter.mint(scope, {
       from: credential.materialFor(vaulted),
       further: new Map(further.map((secret, i) => [names[i + 1] as string, secret])),
       ttlMs: source.ttlMs,
       now,
-      post: poster(this.#dial, signal),
+      post: poster(send),
+      send,
       rotate: next => {
         credential.rotate(vaulted, next.named(source.name), this.#now());
         this.#version++;
@@ -254,6 +260,13 @@ export class MintCache {
     this.#log?.warn('a credential cannot be minted', { credential: name, cause: cause.message });
     return new Refusal('credential_unavailable', { cause });
   }
+}
+
+/** In the place of `from` where there is none. */
+const NONE = new Secret('', '');
+
+function isNone({ source }: Minted, option: string): boolean {
+  return option === '' && !source.isVaulted;
 }
 
 /** What a vault or a minter said, or the kind of any other error only: its text may quote a secret. */

@@ -19,17 +19,30 @@ export interface Answer {
 /** One POST to a URL of the configuration. Rejects with VaultError unless the answer is a JSON object, whatever its status. */
 export type Post = (url: URL, headers: Readonly<Record<string, string>>, body: string) => Promise<Answer>;
 
-/** A `Post` of bounded time and size that follows no redirect. What was sent and received stands in no error. */
-export function poster(dial: Dial, signal: AbortSignal): Post {
+/** The same, whatever the text of the answer is. */
+export type Send = (
+  url: URL,
+  headers: Readonly<Record<string, string>>,
+  body: string,
+) => Promise<{ readonly status: number; readonly text: string }>;
+
+export function poster(send: Send): Post {
+  return async (url, headers, body) => {
+    const { status, text } = await send(url, headers, body);
+    return { status, body: parse(text, url, status) };
+  };
+}
+
+/** A `Send` of bounded time and size that follows no redirect. What was sent and received stands in no error. */
+export function sender(dial: Dial, signal: AbortSignal): Send {
   return async (url, headers, body) => {
     const socket = await open(dial, url, signal);
     try {
-      const answer = await send(socket, url, headers, body, signal);
+      const answer = await exchange(socket, url, headers, body, signal);
       const { statusCode: status = 0 } = answer;
       if (status < 200 || (status >= 300 && status < 400))
         throw fault(url, `it answered ${status}, and no redirect is followed; write the final URL`);
-      const text = await read(answer, url);
-      return { status, body: parse(text, url, status) };
+      return { status, text: await read(answer, url) };
     } catch (error) {
       throw error instanceof VaultError ? error : fault(url, codeOf(error));
     } finally {
@@ -62,7 +75,7 @@ async function open(dial: Dial, url: URL, signal: AbortSignal): Promise<Socket> 
   }
 }
 
-function send(
+function exchange(
   socket: Socket,
   url: URL,
   headers: Readonly<Record<string, string>>,

@@ -1,10 +1,10 @@
 import type { Secret } from '../secret.ts';
 import type { Principal } from '../types.ts';
-import type { Post } from './http.ts';
+import type { Post, Send } from './http.ts';
 
 /** What one token is minted from, and with. */
 export interface Material {
-  /** The credential's `from`, or what replaced it since (`rotate`). */
+  /** The credential's `from`, or what replaced it since (`rotate`); empty without `from`. */
   readonly from: Secret;
   /** Further secrets, by the option that names them (`REF_KEYS`). */
   readonly further: ReadonlyMap<string, Secret>;
@@ -13,6 +13,7 @@ export interface Material {
   /** ms since the epoch */
   readonly now: number;
   readonly post: Post;
+  readonly send: Send;
   /** The issuer has replaced `from`: only this one works from now on. */
   readonly rotate: (next: Secret) => void;
 }
@@ -35,6 +36,8 @@ export interface Minter {
   scope(who: Principal): string;
   /** Throws VaultError; no part of a secret ever stands in it. */
   mint(scope: string, material: Material): Promise<Token>;
+  /** Variables of the gate that it reads when there is no `from`: no sandbox may inherit them. */
+  readonly variables?: readonly string[];
 }
 
 /** A credential whose value is minted. */
@@ -43,6 +46,8 @@ export interface MintSource {
   /** The minter's type, such as `github-app`. */
   readonly type: string;
   readonly minter: Minter;
+  /** Whether there is a `from`; without, the gate's own identity is what it mints with. */
+  readonly isVaulted: boolean;
   /** Equal texts: nothing about it has changed. */
   readonly id: string;
   /** Option → name in the vaults' cache, of each further secret. */

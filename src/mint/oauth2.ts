@@ -1,33 +1,25 @@
-import { Buffer } from 'node:buffer';
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
+import { authenticate, clientAuthFields } from './client-auth.ts';
 import { endpoint, printable, secretRef } from './fields.ts';
-import { type Answer, malformed, refused } from './http.ts';
+import { type Answer, malformed } from './http.ts';
 import { BACKDATED_S, signJwt } from './jwt.ts';
 import type { Material, Minter, Token } from './minter.ts';
 import { secretOf, tokenOf } from './token.ts';
+import { lifetime, requireGranted } from './token-answer.ts';
 
 /** Google allows an hour. s */
 const ASSERTION_LIFE_S = 9 * 60;
 const JWT_BEARER = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
-/** RFC 6749, section 5.2; any other text of an answer may quote what was sent. */
-const ERRORS: ReadonlySet<unknown> = new Set([
-  'invalid_request',
-  'invalid_client',
-  'invalid_grant',
-  'unauthorized_client',
-  'unsupported_grant_type',
-  'invalid_scope',
-]);
 
 const schema = z
   .strictObject({
     grant: z
       .enum(['client_credentials', 'refresh_token', 'jwt-bearer'])
       .describe(
-        'client_credentials: `from` is the client secret; refresh_token: `from` is one; jwt-bearer (RFC 7523): `from` is a private key in PEM, RSA or P-256.',
+        'client_credentials: `from` is the client secret, or its private key; refresh_token: `from` is one; jwt-bearer (RFC 7523): `from` is a private key in PEM, RSA or P-256.',
       ),
     token_url: endpoint().describe('Token endpoint of the authorization server.'),
     client_id: printable('my-client').describe(
@@ -36,10 +28,7 @@ const schema = z
     client_secret: secretRef()
       .optional()
       .describe('Where the client secret is, `<vault>:<id>`, if the grant needs one besides `from`.'),
-    client_auth: z
-      .enum(['basic', 'post'])
-      .default('basic')
-      .describe('How the client secret is sent: in the Authorization field (default), or in the body.'),
+    ...clientAuthFields,
     scope: printable('"repo user"').optional().describe('Scopes, separated by spaces.'),
     audience: printable('https://api.example.com')
       .optional()
@@ -47,7 +36,6 @@ const schema = z
     subject: printable('user@example.com')
       .optional()
       .describe('jwt-bearer: for whom the token is asked. Most servers want it, Google only for delegation.'),
-    key_id: printable('key-1').optional().describe('jwt-bearer: `kid` of the key, if the server needs it.'),
   })
   .refine(({ grant, client_secret }) => grant !== 'client_credentials' || client_secret === undefined, {
     path: ['client_secret'],
@@ -61,10 +49,16 @@ const schema = z
     path: ['subject'],
     message: 'is for jwt-bearer only; leave it out',
   })
-  .refine(({ grant, key_id }) => grant === 'jwt-bearer' || key_id === undefined, {
-    path: ['key_id'],
-    message: 'is for jwt-bearer only; leave it out',
-  });
+  .refine(
+    ({ grant, client_auth, key_id }) =>
+      grant === 'jwt-bearer' || client_auth === 'private_key_jwt' || key_id === undefined,
+    { path: ['key_id'], message: 'is for jwt-bearer and private_key_jwt only; leave it out' },
+  )
+  .refine(
+    ({ client_auth, certificate_thumbprint: print }) =>
+      client_auth === 'private_key_jwt' || print === undefined,
+    { path: ['certificate_thumbprint'], message: 'is for private_key_jwt only; leave it out' },
+  );
 
 /** An OAuth 2.0 access token (RFC 6749, sections 4.4 and 6; RFC 7523, section 2.1). */
 class OAuth2 implements Minter {
@@ -94,7 +88,7 @@ class OAuth2 implements Minter {
       const next = secretOf(this.#url, 'refresh_token', body['refresh_token']);
       if (!next.equals(from)) rotate(next);
     }
-    const expiresAt = now + this.#lifetime(body['expires_in'], ttlMs);
+    const expiresAt = now + lifetime(this.#url, body['expires_in'], ttlMs);
     return tokenOf(this.#url, 'access_token', body['access_token'], expiresAt, now);
   }
 
@@ -130,46 +124,22 @@ class OAuth2 implements Minter {
   }
 
   /** RFC 6749, section 2.3.1; a client without a secret only says who it is (section 3.2.1). */
-  #authenticate({ from, further }: Material, form: URLSearchParams): Record<string, string> {
-    const { grant, client_id: id, client_auth: method } = this.#options;
-    const headers: Record<string, string> = { 'content-type': 'application/x-www-form-urlencoded' };
+  #authenticate({ from, further, now }: Material, form: URLSearchParams): Record<string, string> {
+    const { grant, client_id: id } = this.#options;
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
     const secret = grant === 'client_credentials' ? from : further.get('client_secret');
-    if (secret && method === 'basic') {
-      const pair = `${encoded(id)}:${encoded(secret.reveal())}`;
-      headers['authorization'] = `Basic ${Buffer.from(pair).toString('base64')}`;
-    } else if (secret) {
-      form.set('client_id', id);
-      form.set('client_secret', secret.reveal());
-    } else if (grant === 'refresh_token') {
-      form.set('client_id', id);
-    }
+    if (secret) return { ...headers, ...authenticate(this.#url, this.#options, secret, form, now) };
+    if (grant === 'refresh_token') form.set('client_id', id);
     return headers;
   }
 
-  #requireDone({ status, body }: Answer): void {
-    if (status >= 400) {
-      const code = ERRORS.has(body['error']) ? (body['error'] as string) : undefined;
-      throw refused(this.#url, status, code);
-    }
-    const type = body['token_type'];
+  #requireDone(answer: Answer): void {
+    requireGranted(this.#url, answer);
+    const type = answer.body['token_type'];
     // What proves possession of a key is worth nothing by itself.
     if (type !== undefined && (typeof type !== 'string' || type.toLowerCase() !== 'bearer'))
       throw malformed(this.#url, 'holds a token of another type than Bearer');
   }
-
-  /** ms. `expires_in` is a number of seconds; some servers write it as text. */
-  #lifetime(seconds: unknown, otherwise: number): number {
-    if (seconds === undefined) return otherwise;
-    const isNumber =
-      typeof seconds === 'number' || (typeof seconds === 'string' && /^\d{1,10}$/.test(seconds));
-    if (isNumber && Number(seconds) > 0) return Number(seconds) * 1000;
-    throw malformed(this.#url, 'has no usable "expires_in"');
-  }
-}
-
-/** application/x-www-form-urlencoded */
-function encoded(text: string): string {
-  return new URLSearchParams([['', text]]).toString().slice(1);
 }
 
 export const oauth2 = define({

@@ -12,11 +12,18 @@ export function secretOf(url: URL, field: string, value: unknown, version?: stri
   throw malformed(url, `has no usable "${field}": 8 to 16384 visible ASCII characters`);
 }
 
-/** The token that an answer holds; its version tells when it ends. Times: ms since the epoch. */
-export function tokenOf(url: URL, field: string, value: unknown, expiresAt: number, now: number): Token {
+/** The token that an answer holds; its version tells when it ends, and `note`. Times: ms since the epoch. */
+export function tokenOf(
+  url: URL,
+  field: string,
+  value: unknown,
+  expiresAt: number,
+  now: number,
+  note = '',
+): Token {
   if (!(expiresAt > now))
     throw malformed(url, 'holds a token that has ended already; compare the clocks of both machines');
   const end = Math.min(expiresAt, now + MAX_LIFE_MS);
-  const version = `expires ${new Date(end).toISOString().replace(/\.\d+Z$/, 'Z')}`;
+  const version = `expires ${new Date(end).toISOString().replace(/\.\d+Z$/, 'Z')}${note}`;
   return { secret: secretOf(url, field, value, version), expiresAt: end };
 }

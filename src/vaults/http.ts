@@ -1,20 +1,19 @@
-import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
-import tls from 'node:tls';
 import { VaultError } from '../types.ts';
+import { Trust } from './trust.ts';
 
-const MAX_BYTES = 1_048_576;
+export const MAX_BYTES = 1_048_576;
 const MAX_SOCKETS = 8;
-const TRIES = 4;
+export const TRIES = 4;
 /** Before the second try, doubled for each further one; half of it is random. */
 const PAUSE_MS = 100;
 /** A server that asks for a longer pause is not asked again. */
 const MAX_PAUSE_MS = 5_000;
 const REDIRECTS = new Set([301, 302, 307, 308]);
 /** What a later try may change: eventual consistency, quotas, standby, sealed or starting servers. */
-const isPassing = (status: number) =>
+export const isPassing = (status: number) =>
   status === 412 || status === 429 || status === 472 || status === 473 || status >= 500;
 /** Connections that fail for now; a certificate that is not trusted does so for good. */
 const PASSING = new Set(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EAI_AGAIN', 'EHOSTUNREACH']);
@@ -45,13 +44,12 @@ interface RawAnswer extends JsonAnswer {
  */
 export class JsonClient {
   readonly #origin: URL;
-  readonly #caFile: string | undefined;
+  readonly #trust: Trust;
   readonly #agent: http.Agent;
-  #trust: { readonly ca: string; readonly context: tls.SecureContext } | undefined;
 
   constructor(address: string, caFile: string | undefined) {
     this.#origin = new URL(address);
-    this.#caFile = caFile;
+    this.#trust = new Trust(caFile);
     // A session that is resumed would not be judged by a CA file that changed meanwhile.
     this.#agent = this.#isTls
       ? new https.Agent({ maxSockets: MAX_SOCKETS, maxCachedSessions: 0 })
@@ -67,7 +65,9 @@ export class JsonClient {
     for (let tried = 1; ; tried++) {
       const answer = await this.#follow(request, signal).catch((error: unknown) => asFault(error, signal));
       const isFault = answer instanceof ConnectFault;
-      const pause = (isFault ? answer.passing : isPassing(answer.status)) && pauseBefore(tried, answer);
+      const pause = isFault
+        ? answer.passing && pauseBefore(tried)
+        : isPassing(answer.status) && pauseBefore(tried, answer.retryAfter);
       if (typeof pause !== 'number' || tried === TRIES) {
         if (isFault) throw answer.error;
         return answer;
@@ -95,7 +95,7 @@ export class JsonClient {
 
   async #once({ method, path, headers, body }: JsonRequest, signal: AbortSignal): Promise<RawAnswer> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const secureContext = this.#isTls ? await this.#context() : undefined;
+    const secureContext = this.#isTls ? await this.#trust.context() : undefined;
     const { hostname, port, host } = this.#origin;
     const options: https.RequestOptions = {
       host: hostname.replace(/^\[|\]$/g, ''),
@@ -123,31 +123,6 @@ export class JsonClient {
       outgoing.end(text);
     });
   }
-
-  /** The operator's CA alone, read anew so that a changed one is seen; else what the system trusts. */
-  async #context(): Promise<tls.SecureContext> {
-    const ca = this.#caFile === undefined ? '' : await readCa(this.#caFile);
-    if (this.#trust?.ca === ca) return this.#trust.context;
-    const system = ca === '' ? tls.getCACertificates('system') : [];
-    const roots = system.length > 0 ? system : tls.rootCertificates;
-    let context: tls.SecureContext;
-    try {
-      context = tls.createSecureContext({ ca: ca === '' ? [...roots] : ca, minVersion: 'TLSv1.2' });
-    } catch {
-      throw new VaultError('unavailable', 'its "ca_file" holds no certificates; write a PEM file');
-    }
-    this.#trust = { ca, context };
-    return context;
-  }
-}
-
-async function readCa(file: string): Promise<string> {
-  const pem = await readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw new VaultError('unavailable', `its "ca_file" cannot be read (${error.code}); check the path`);
-  });
-  // One without would mean every CA of the system.
-  if (pem.includes('-----BEGIN CERTIFICATE-----')) return pem;
-  throw new VaultError('unavailable', 'its "ca_file" holds no certificates; write a PEM file');
 }
 
 async function collect(incoming: http.IncomingMessage): Promise<RawAnswer> {
@@ -184,7 +159,7 @@ function parse(status: number, text: string): unknown {
 }
 
 /** A connection that failed, in words that hold neither path nor header. */
-class ConnectFault {
+export class ConnectFault {
   readonly error: VaultError;
   readonly passing: boolean;
 
@@ -194,7 +169,7 @@ class ConnectFault {
   }
 }
 
-function asFault(thrown: unknown, signal: AbortSignal): ConnectFault {
+export function asFault(thrown: unknown, signal: AbortSignal): ConnectFault {
   if (thrown instanceof VaultError) return new ConnectFault(thrown, false);
   if (signal.aborted) {
     return new ConnectFault(
@@ -213,12 +188,12 @@ function asFault(thrown: unknown, signal: AbortSignal): ConnectFault {
   );
 }
 
-/** ms; undefined if the server asks for more than a request can wait. */
-function pauseBefore(tried: number, answer: RawAnswer | ConnectFault): number | undefined {
+/** ms; undefined if the server asks for more (its Retry-After) than a request can wait. */
+export function pauseBefore(tried: number, retryAfter?: string): number | undefined {
   const step = PAUSE_MS * 2 ** (tried - 1);
   const own = step / 2 + (Math.random() * step) / 2;
-  if (answer instanceof ConnectFault || answer.retryAfter === undefined) return own;
-  const asked = retryAfterMs(answer.retryAfter);
+  if (retryAfter === undefined) return own;
+  const asked = retryAfterMs(retryAfter);
   return asked > MAX_PAUSE_MS ? undefined : Math.max(own, asked);
 }
 

@@ -52,6 +52,11 @@ async function readPlain({ name, shared }: Source, path: string): Promise<string
   }
 }
 
+/** A file of several lines, such as a PEM file, with the same care. Throws VaultError. */
+export function readFileSource(source: Source & { readonly file: string }): Promise<string> {
+  return readPlain(source, source.file);
+}
+
 /** Options that name a variable. */
 export const variable = () =>
   z

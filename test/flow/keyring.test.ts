@@ -9,7 +9,7 @@ import { type CredentialSource, SecretCache } from '../../src/vaults/cache.ts';
 import { sessionOf } from '../inject/make.ts';
 
 const TTL_MS = 60_000;
-const profile = { name: 'default', credentials: ['github'] } as unknown as Profile;
+const profile = { name: 'default', credentials: ['github'], vaulted: ['github'] } as unknown as Profile;
 const session = sessionOf({ github: 'stub' });
 const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 

@@ -1,7 +1,7 @@
 import { inspect } from 'node:util';
 import type { Refusal } from '../../src/errors.ts';
 import { MintCache } from '../../src/mint/cache.ts';
-import { minters } from '../../src/mint/index.ts';
+import { minters, REF_KEYS } from '../../src/mint/index.ts';
 import type { Minter, MintSource } from '../../src/mint/minter.ts';
 import { Secret } from '../../src/secret.ts';
 import { type Log, type Principal, VaultError } from '../../src/types.ts';
@@ -16,6 +16,7 @@ export const source = (minter: Minter, id = '1', further: readonly string[] = []
   name: 'api',
   type: 'test',
   minter,
+  isVaulted: true,
   id,
   further: new Map(further.map(option => [option, `api/${option}`])),
   ttlMs: 300_000,
@@ -96,6 +97,6 @@ const anybody = principal();
 
 /** A desk whose minter is built as the configuration would. */
 export function deskOf(type: string, options: object, timeoutMs?: number): Desk {
-  const further = 'client_secret' in options ? ['client_secret'] : [];
+  const further = REF_KEYS.filter(key => key in options);
   return openDesk(source(minters.build(type, options), '1', further), timeoutMs);
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import type { SessionAnswer } from '../../src/admin/wiring.ts';
-import { cleanEnv } from './clients.ts';
+import { cleanEnv, type Env } from './clients.ts';
 import { auditLines, type LogLine, type TestGate, testSession } from './gate.ts';
 import { type GateSetup, writeGate } from './setup.ts';
 
@@ -39,9 +39,9 @@ function parseLog(line: string): LogLine {
   return { level, message, fields };
 }
 
-async function start(configFile: string): Promise<Process> {
+async function start(configFile: string, extra: Env): Promise<Process> {
   const args = ['--disable-sigusr1', MAIN, 'start', '--config', configFile];
-  const child = spawn(process.execPath, args, { env: cleanEnv(), stdio: ['ignore', 'ignore', 'pipe'] });
+  const child = spawn(process.execPath, args, { env: cleanEnv(extra), stdio: ['ignore', 'ignore', 'pipe'] });
   const exited = once(child, 'exit');
   const logs: LogLine[] = [];
   const ready = new Promise<Ready>((resolve, reject) => {
@@ -69,10 +69,10 @@ async function start(configFile: string): Promise<Process> {
   return { pid: child.pid ?? 0, ready: facts, logs, stop };
 }
 
-/** A gate as an operator runs it. */
-export async function spawnTestGate(setup: GateSetup): Promise<ProcessGate> {
+/** A gate as an operator runs it, with further variables of its own. */
+export async function spawnTestGate(setup: GateSetup, extra: Env = {}): Promise<ProcessGate> {
   const files = await writeGate(setup);
-  const gate = await start(files.configFile);
+  const gate = await start(files.configFile, extra);
   const { proxy, admin, ca } = gate.ready;
   const token = readFileSync(join(files.caDir, 'admin-token'), 'utf8').trim();
   const call = async (method: string, path: string, body?: unknown): Promise<unknown> => {

@@ -11,7 +11,7 @@ import { View } from './view.ts';
 
 export interface Wanted {
   /** Of the gate. */
-  readonly compiled: Pick<Compiled, 'config' | 'sources'>;
+  readonly compiled: Pick<Compiled, 'config' | 'sources' | 'vaults'>;
   /** The gate's CA, for sandboxes; what else is theirs stands beside it as `sandbox-*`. */
   readonly caFile: string;
   /** Folders that the command may write, besides the current one. */
@@ -38,6 +38,14 @@ const IDENTITIES = `
   .trim()
   .split(/\s+/);
 
+/** Variables that name a file by which the gate's user, or its workload, is known elsewhere. */
+const IDENTITY_FILES = [
+  'AWS_SHARED_CREDENTIALS_FILE',
+  'AWS_CONFIG_FILE',
+  'AWS_WEB_IDENTITY_TOKEN_FILE',
+  'AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE',
+];
+
 /** What starts the command. */
 const PROGRAM = [process.execPath, fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')];
 
@@ -48,7 +56,11 @@ export function sandboxFiles({ compiled, caFile, writable }: Wanted): Files {
   for (const path of OWN.flatMap(real)) view.set(path, 'own');
   for (const path of writableFolders(writable)) view.set(path, 'writable');
   const home = real(process.env['HOME'] || homedir());
-  for (const path of home.flatMap(folder => IDENTITIES.flatMap(name => real(join(folder, name)))))
+  const named = IDENTITY_FILES.flatMap(name => process.env[name] || []).flatMap(real);
+  for (const path of [
+    ...home.flatMap(folder => IDENTITIES.flatMap(name => real(join(folder, name)))),
+    ...named,
+  ])
     if (reachable(path)) concealed(view, path);
   for (const folder of secretFolders(compiled)) hide(view, folder, home);
   for (const path of PROGRAM.flatMap(real)) if (!view.shows(path)) view.set(path, 'readable');

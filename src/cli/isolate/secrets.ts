@@ -1,5 +1,5 @@
-import { statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { existsSync, statSync } from 'node:fs';
+import { dirname, isAbsolute } from 'node:path';
 import { type Mapping, mapping } from '../../config/raw.ts';
 import type { Compiled } from '../../config/types.ts';
 import { vaultTypes } from '../../vaults/index.ts';
@@ -18,7 +18,11 @@ const PATH_OPTION = /^(?!ca_)(.*_)?(dir|file|path)$/;
  * Folders whose content no sandbox may see. A file is hidden with its folder: it may be replaced while the sandbox runs,
  * and its successor would have another inode.
  */
-export function secretFolders({ config, sources }: Pick<Compiled, 'config' | 'sources'>): SecretFolder[] {
+export function secretFolders({
+  config,
+  sources,
+  vaults: built,
+}: Pick<Compiled, 'config' | 'sources' | 'vaults'>): SecretFolder[] {
   const { ca, listen, vaults } = config;
   const found: SecretFolder[] = [{ what: 'the folder of the CA', path: ca.dir }];
   const add = (what: string, file: string | undefined): void => {
@@ -35,6 +39,10 @@ export function secretFolders({ config, sources }: Pick<Compiled, 'config' | 'so
       if (isFolder(path)) found.push({ what: `the folder of the vault "${name}"`, path });
       else add(`a file of the vault "${name}"`, path);
     }
+  }
+  for (const variable of [...built.values()].flatMap(({ variables = [] }) => variables)) {
+    const path = process.env[variable];
+    if (path !== undefined && isAbsolute(path) && existsSync(path)) add(`the file in ${variable}`, path);
   }
   for (const { name, ref } of sources.values()) {
     const vault = vaults.get(ref.vault);

@@ -1,5 +1,7 @@
 import { z } from 'zod';
+import { AWS_REGION, AWS_VARIABLES } from '../../aws.ts';
 import { filePath, oneOf, readSource, type Source, variable } from '../source.ts';
+import { signedIdentity } from './aws.ts';
 
 /** Path of a mount or of a namespace, such as `team-a/kv`. */
 export const mountPath = () =>
@@ -61,10 +63,25 @@ export const authSchema = z
           token_env: variable().optional().describe('Variable of the gate that holds the JWT.'),
         })
         .refine(oneOf('token_file', 'token_env'), 'write one of token_file and token_env'),
+      z.strictObject({
+        method: z.literal('aws'),
+        mount: mountPath().default('aws').describe('Where the method is mounted (default aws).'),
+        role: role().describe('The role to log in with, of the type iam.'),
+        region: z
+          .string()
+          .regex(AWS_REGION, 'is not a region; write one such as eu-west-1')
+          .optional()
+          .describe('Region whose STS Vault asks (default: the global one, sts.amazonaws.com, as in Vault).'),
+        server_id: z
+          .string()
+          .regex(/^[\x21-\x7e]{1,255}$/, 'is not an id; write what Vault has as iam_server_id_header_value')
+          .optional()
+          .describe('X-Vault-AWS-IAM-Server-ID, if Vault wants it.'),
+      }),
     ],
     {
       error: ({ input }) =>
-        `is ${input === undefined ? 'missing' : 'not known'}; write { method: token, … }, approle, kubernetes or jwt`,
+        `is ${input === undefined ? 'missing' : 'not known'}; write { method: token, … }, approle, kubernetes, jwt or aws`,
     },
   )
   .describe('How the gate logs in.');
@@ -102,6 +119,8 @@ export async function prove(auth: Auth): Promise<string | LoginRequest> {
           }),
         },
       };
+    case 'aws':
+      return { path: `auth/${auth.mount}/login`, body: await signedIdentity(auth) };
     default:
       return {
         path: `auth/${auth.mount}/login`,
@@ -112,6 +131,7 @@ export async function prove(auth: Auth): Promise<string | LoginRequest> {
 
 /** Variables of the gate that a login reads. */
 export function authVariables(auth: Auth): string[] {
+  if (auth.method === 'aws') return [...AWS_VARIABLES];
   const options: Readonly<Record<string, string | undefined>> = auth;
   return Object.keys(options)
     .filter(key => key.endsWith('_env'))

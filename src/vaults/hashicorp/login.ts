@@ -158,6 +158,7 @@ const CHECK: Readonly<Record<Auth['method'], string>> = {
   token: 'the token',
   approle: 'the role id, and whether the secret id has expired',
   kubernetes: 'auth.role, and the service account and namespace that it is bound to',
+  aws: 'auth.role, the IAM principal that it is bound to, and region and server_id',
   jwt: 'auth.role, and the audience and claims that it is bound to',
 };
 

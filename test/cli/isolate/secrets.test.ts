@@ -1,10 +1,13 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { sandboxFiles } from '../../../src/cli/isolate/files.ts';
 import { secretFolders } from '../../../src/cli/isolate/secrets.ts';
 import { compileConfig } from '../../../src/config/compile.ts';
 import { loadConfig } from '../../../src/config/load.ts';
 import { tempFolder } from '../../support/temp.ts';
+
+afterEach(() => vi.unstubAllEnvs());
 
 test('every folder that the configuration keeps secrets in is found, behind links too', () => {
   const dir = tempFolder('secrets');
@@ -25,8 +28,7 @@ credentials:
 rules: []
 `,
   );
-  const { config, sources } = compileConfig(loadConfig(file));
-  const found = secretFolders({ config, sources }).map(({ path }) => path.slice(dir.length + 1));
+  const found = secretFolders(compileConfig(loadConfig(file))).map(({ path }) => path.slice(dir.length + 1));
   expect(found.toSorted()).toEqual(['certs', 'control', 'keys', 'mounted', 'named', 'real']);
 });
 
@@ -42,11 +44,54 @@ vaults:
   b: { type: hashicorp-vault, address: "https://b.test", auth: { method: kubernetes, role: b } }
 `,
   );
-  const { config, sources } = compileConfig(loadConfig(file));
-  const found = secretFolders({ config, sources }).map(({ path }) => path);
+  const found = secretFolders(compileConfig(loadConfig(file))).map(({ path }) => path);
   expect(found).toEqual([
     join(dir, 'certs'),
     join(dir, 'login'),
     '/var/run/secrets/kubernetes.io/serviceaccount',
   ]);
+});
+
+test('files that variables name as the gate’s AWS identity are hidden', () => {
+  onTestFinished(() => void vi.unstubAllEnvs());
+  const dir = tempFolder('secrets');
+  const file = join(dir, 'stubgate.yaml');
+  writeFileSync(file, `version: 1\nca: { dir: ${dir}/certs }\n`);
+  const compiled = compileConfig(loadConfig(file));
+  // Not in a temporary folder, which no sandbox sees anyway.
+  const identity = join(import.meta.dirname, 'secrets.test.ts');
+  const shows = () => {
+    const { view } = sandboxFiles({ compiled, caFile: join(dir, 'sandbox-ca.pem'), writable: [] });
+    return view.shows(identity);
+  };
+  expect(shows()).toBe(true);
+  for (const name of ['AWS_SHARED_CREDENTIALS_FILE', 'AWS_CONFIG_FILE', 'AWS_WEB_IDENTITY_TOKEN_FILE']) {
+    vi.stubEnv(name, identity);
+    expect(shows()).toBe(false);
+    vi.stubEnv(name, undefined);
+  }
+});
+
+test('files that a vault’s login finds by a variable of the gate are found', () => {
+  const dir = tempFolder('secrets');
+  const file = join(dir, 'stubgate.yaml');
+  for (const name of ['azure', 'google']) {
+    mkdirSync(join(dir, name));
+    writeFileSync(join(dir, name, 'token'), 'a-secret-of-this-test');
+  }
+  vi.stubEnv('AZURE_FEDERATED_TOKEN_FILE', join(dir, 'azure/token'));
+  vi.stubEnv('GOOGLE_APPLICATION_CREDENTIALS', join(dir, 'google/token'));
+  vi.stubEnv('AZURE_CLIENT_CERTIFICATE_PATH', join(dir, 'gone/pem'));
+  vi.stubEnv('AZURE_CLIENT_SECRET', '/no/path');
+  writeFileSync(
+    file,
+    `version: 1
+ca: { dir: ${dir}/certs }
+vaults:
+  kv: { type: azure-key-vault, vault_url: "https://a.vault.azure.net" }
+  gcp: { type: gcp-secret-manager }
+`,
+  );
+  const found = secretFolders(compileConfig(loadConfig(file))).map(({ path }) => path);
+  expect(found).toEqual([join(dir, 'certs'), join(dir, 'azure'), join(dir, 'google')]);
 });

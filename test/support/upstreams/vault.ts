@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { type HttpUpstream, type Received, startHttp } from '../upstream.ts';
+import type { AwsKeys } from './aws.ts';
+import { iamFault } from './vault-aws.ts';
 
 /** Versions of one secret, the first one first; undefined: deleted. */
 export type Versions = (Readonly<Record<string, unknown>> | undefined)[];
@@ -16,6 +18,16 @@ export interface VaultSetup {
   leaseSeconds?: number;
   /** Every request must name it. */
   namespace?: string;
+  /** Who may log in at `auth/aws`, with the role `stubgate`. */
+  aws?: VaultAws;
+}
+
+export interface VaultAws {
+  readonly keys: ReadonlyMap<string, AwsKeys>;
+  /** Of the STS that is asked; the global one by default. */
+  readonly region?: string;
+  /** What X-Vault-AWS-IAM-Server-ID must be. */
+  readonly serverId?: string;
 }
 
 /** What a login must send, by the path of its mount. */
@@ -34,6 +46,8 @@ export interface VaultServer extends HttpUpstream {
   /** Valid tokens. */
   readonly tokens: Set<string>;
   fault: Fault | undefined;
+  /** What was wrong with each login at `auth/aws`; `none`. */
+  readonly iamFaults: string[];
   /** Requests whose path begins so, as `METHOD path`. */
   asked(prefix?: string): string[];
   /** Settles at the next request to that path. */
@@ -59,6 +73,7 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     secrets,
     tokens,
     fault: undefined,
+    iamFaults: [],
     asked: (prefix = '') =>
       http.requests
         .map(({ method, url }) => `${method} ${url}`)
@@ -73,6 +88,7 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     const { pathname, searchParams } = new URL(request.url, 'http://vault');
     const path = decodeURIComponent(pathname.replace(/^\/v1\//, ''));
     const mount = /^auth\/(.+)\/login$/.exec(path)?.[1];
+    if (mount === 'aws' && setup.aws) return void logInWithIam(setup.aws, request, response);
     if (mount !== undefined) return logIn(mount, request, response);
     const token = String(request.headers['x-vault-token']);
     if (!tokens.has(token)) return answer(response, 403, { errors: ['permission denied', 'invalid token'] });
@@ -94,6 +110,22 @@ export async function startVault(setup: VaultSetup = {}): Promise<VaultServer> {
     const matches = Object.keys(wanted).every(key => sent[key] === wanted[key]);
     if (!matches || !/^(POST|PUT)$/.test(method))
       return answer(response, 400, { errors: [`invalid ${JSON.stringify(sent)}`] });
+    welcome(response);
+  }
+
+  async function logInWithIam(
+    aws: VaultAws,
+    { method, body }: Received,
+    response: ServerResponse,
+  ): Promise<void> {
+    const sent = JSON.parse(body.toString()) as Record<string, string>;
+    const fault = method === 'POST' ? await iamFault(sent, aws) : 'no POST';
+    server.iamFaults.push(fault ?? 'none');
+    if (fault === undefined) welcome(response);
+    else answer(response, 400, { errors: [`${fault} in ${JSON.stringify(sent)}`] });
+  }
+
+  function welcome(response: ServerResponse): void {
     const token = `hvs.sesame${randomBytes(12).toString('hex')}`;
     tokens.add(token);
     const auth = { client_token: token, lease_duration: leaseSeconds, renewable: leaseSeconds > 0 };
