@@ -49,7 +49,7 @@ async function tryTunnel({ profile, report }: Trial, proof: Proof, { request }: 
       protocols: HOW,
       why: 'nothing arrived through the tunnel',
     });
-  const swapped = search(Buffer.from(asText(received)), proof.canaries).map(found => ({
+  const swapped = search(Buffer.from(asText(received)), proof.needles).map(found => ({
     ...found,
     place: 'what the upstream received',
   }));

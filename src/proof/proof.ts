@@ -10,7 +10,7 @@ import { PROBE_FIELD } from './reflector.ts';
 import { across, type Leak } from './report.ts';
 import type { Aimed } from './requests.ts';
 import type { Sandbox, Seen } from './sandbox.ts';
-import { search } from './search.ts';
+import { Needles, search } from './search.ts';
 import { type Bench, openStand, type Protocol, type Stand } from './stand.ts';
 import type { Task } from './trial.ts';
 
@@ -19,6 +19,7 @@ const PROTOCOLS: readonly Protocol[] = ['HTTP/1.1', 'HTTP/2'];
 /** The gates, the sessions on them, and the canaries to look for. */
 export class Proof {
   readonly canaries: readonly Canary[];
+  readonly needles: Needles;
   readonly matrix = new Map<Kind, Map<string, number>>();
   readonly #compiled: Compiled;
   readonly #stands = new Map<Protocol, Stand>();
@@ -29,6 +30,7 @@ export class Proof {
   constructor(compiled: Compiled) {
     this.#compiled = compiled;
     this.canaries = canariesFor(compiled.credentials.keys());
+    this.needles = new Needles(this.canaries);
   }
 
   async open(): Promise<void> {
@@ -84,7 +86,7 @@ export class Proof {
     if (!received) return notRun(`the gate refused it: ${seen.reason ?? (seen.status || 'no answer')}`);
     if (
       injection &&
-      !search(Buffer.from(asText(received), 'latin1'), this.canaries).some(
+      !search(Buffer.from(asText(received), 'latin1'), this.needles).some(
         found => found.credential === injection.credential,
       )
     )
@@ -95,7 +97,7 @@ export class Proof {
 
   look({ places }: Pick<Seen, 'places'>): Pick<Leak, 'credential' | 'place' | 'spelling'>[] {
     return [...places].flatMap(([place, bytes]) =>
-      search(bytes, this.canaries).map(found => ({ ...found, place })),
+      search(bytes, this.needles).map(found => ({ ...found, place })),
     );
   }
 

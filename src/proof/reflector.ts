@@ -40,6 +40,7 @@ export class Reflector {
     const plain = createServer();
     for (const server of protocol === 'HTTP/1.1' ? [secure as HttpsServer, plain] : [plain]) {
       server.on('request', (request: IncomingMessage) => void this.#http1(request));
+      server.on('secureConnection', (socket: Socket) => socket.on('error', () => {}));
       server.on('upgrade', (request: IncomingMessage, socket: Socket) => this.#webSocket(request, socket));
     }
     if (protocol === 'HTTP/2')
@@ -102,12 +103,11 @@ export class Reflector {
 
   async #http1(request: IncomingMessage): Promise<void> {
     const { socket, url = '', rawHeaders } = request;
-    socket.on('error', () => {});
     const chunks: Buffer[] = [];
     for await (const chunk of request) chunks.push(chunk as Buffer);
     const answer = this.#answer({ target: url, headers: paired(rawHeaders), body: Buffer.concat(chunks) });
     await writeHttp1(socket, request.method === 'HEAD', answer);
-    socket.end();
+    if (answer.framing === 'close') socket.end();
   }
 
   async #http2(stream: ServerHttp2Stream, raw: readonly string[]): Promise<void> {
@@ -175,13 +175,14 @@ async function writeHttp1(socket: Socket, isHead: boolean, answer: Reflection): 
   const lines = (fields: readonly (readonly [string, string])[]): string =>
     fields.map(([name, value]) => `${name}: ${value}\r\n`).join('');
   if (interim) socket.write(`HTTP/1.1 103 Early Hints\r\n${lines(interim)}\r\n`, 'latin1');
+  const isBare = status === 204 || status === 304;
   const how = {
     length: `content-length: ${body.length}\r\n`,
-    chunked: 'transfer-encoding: chunked\r\n',
-    close: '',
+    chunked: isBare ? '' : 'transfer-encoding: chunked\r\n',
+    close: 'connection: close\r\n',
   }[framing];
-  socket.write(`HTTP/1.1 ${status} ${reason}\r\n${lines(headers)}${how}connection: close\r\n\r\n`, 'latin1');
-  if (isHead || status === 204 || status === 304) return;
+  socket.write(`HTTP/1.1 ${status} ${reason}\r\n${lines(headers)}${how}\r\n`, 'latin1');
+  if (isHead || isBare) return;
   for (const piece of steps(body, answer.step)) {
     socket.write(
       framing === 'chunked'

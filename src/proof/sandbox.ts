@@ -1,11 +1,12 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { Answer, fieldOf, withBody } from './answer.ts';
 import { frame, messages } from './frames.ts';
-import { decoded } from './search.ts';
 
 /** A request as a sandbox sends it. */
 export interface Request {
@@ -39,74 +40,101 @@ export interface Access {
 }
 
 /** ms for an answer to be complete. */
-const TIMEOUT_MS = 15_000;
+const TIMEOUT_MS = 2_000;
 
 /** A client inside the sandbox: sees no more of the world than the gate lets it. */
 export class Sandbox {
   readonly #access: Access;
+  /** Connections that wait for another request, by where they lead. */
+  readonly #idle = new Map<string, Socket[]>();
+  /** HTTP/2, by where it leads. */
+  readonly #sessions = new Map<string, Promise<ClientHttp2Session>>();
 
   constructor(access: Access) {
     this.#access = access;
   }
 
-  /** One request over HTTP/1.1, with all bytes that come until the connection ends. */
-  async http1(request: Request): Promise<Seen> {
-    const socket =
-      request.scheme === 'https' ? await this.#secure(request, ['http/1.1']) : await this.#connect();
-    return timed(socket, async () => {
-      const received: Buffer[] = [];
-      socket.on('data', (chunk: Buffer) => received.push(chunk));
-      socket.write(this.#render(request));
-      await closed(socket);
-      return readHttp1(Buffer.concat(received), request.method);
-    });
+  close(): void {
+    for (const socket of [...this.#idle.values()].flat()) socket.destroy();
+    for (const session of this.#sessions.values()) session.then(one => one.destroy(), () => {});
   }
 
-  /** One request over HTTP/2. */
-  async http2(request: Request): Promise<Seen> {
-    const socket = await this.#secure(request, ['h2']);
-    return timed(socket, async () => {
-      const session = connectHttp2(`https://${authority(request)}`, { createConnection: () => socket });
-      session.on('error', () => {});
-      const fields: Record<string, string> = {};
-      for (const [name, value] of request.headers) fields[name.toLowerCase()] = value;
-      const { method, target, body } = request;
-      const stream = session.request(
-        {
-          ...fields,
-          ':method': method,
-          ':path': target,
-          ':authority': authority(request),
-          ':scheme': 'https',
-        },
-        { endStream: body.length === 0 },
-      );
-      const places = new Map<string, Buffer>();
-      const note = (place: string) => (_: unknown, __: unknown, raw: readonly string[]) =>
-        places.set(place, Buffer.from(raw.join('\n'), 'latin1'));
-      stream.on('error', () => {});
-      stream.on('headers', note('interim answer'));
-      stream.on('response', note('headers'));
-      stream.on('trailers', note('trailers'));
-      const chunks: Buffer[] = [];
-      stream.on('data', (chunk: Buffer) => chunks.push(chunk));
-      if (body.length > 0) stream.end(body);
-      await new Promise<void>(resolve => stream.once('close', resolve));
-      session.destroy();
-      const head = places.get('headers')?.toString('latin1') ?? '';
-      const field = (name: string): string | undefined => new RegExp(`^${name}\n(.*)$`, 'm').exec(head)?.[1];
-      return {
-        status: Number(field(':status') ?? 0),
-        reason: field('stubgate-reason'),
-        places: withBody(places, Buffer.concat(chunks), field('content-encoding')),
-      };
+  /** One request over HTTP/1.1, on a connection that was left open if there is one. */
+  async http1(request: Request): Promise<Seen> {
+    const key = `${request.scheme}://${authority(request)}`;
+    const idle = this.#idle.get(key)?.pop();
+    const socket = idle ?? (await this.#open(request));
+    const answer = new Answer(request.method);
+    await timed(socket, async () => {
+      socket.write(this.#render(request));
+      await answered(socket, answer);
     });
+    // The gate may have closed it meanwhile.
+    if (idle && !answer.hasBegun) return this.http1(request);
+    if (answer.keepsConnection && !socket.destroyed) this.#keep(key, socket);
+    else socket.destroy();
+    return answer.seen();
+  }
+
+  /** What comes on it now belongs to no answer, and ends it: it is the next one's first bytes, or nobody's. */
+  #keep(key: string, socket: Socket): void {
+    const kept = this.#idle.get(key) ?? [];
+    this.#idle.set(key, kept);
+    kept.push(socket);
+  }
+
+  #open(request: Request): Promise<Socket> {
+    return request.scheme === 'https' ? this.#secure(request, ['http/1.1']) : this.#connect();
+  }
+
+  /** One request over HTTP/2, on a connection that all of them to a host share. */
+  async http2(request: Request): Promise<Seen> {
+    const session = await this.#session(request);
+    const fields: Record<string, string> = {};
+    for (const [name, value] of request.headers) fields[name.toLowerCase()] = value;
+    const { method, target, body } = request;
+    const stream = session.request(
+      { ...fields, ':method': method, ':path': target, ':authority': authority(request), ':scheme': 'https' },
+      { endStream: body.length === 0 },
+    );
+    const places = new Map<string, Buffer>();
+    const note = (place: string) => (_: unknown, __: unknown, raw: readonly string[]) =>
+      places.set(place, Buffer.from(linesOf(raw), 'latin1'));
+    stream.on('error', () => {});
+    stream.on('headers', note('interim answer'));
+    stream.on('response', note('headers'));
+    stream.on('trailers', note('trailers'));
+    const chunks: Buffer[] = [];
+    stream.on('data', (chunk: Buffer) => chunks.push(chunk));
+    if (body.length > 0) stream.end(body);
+    await timed(stream, () => closed(stream));
+    const head = places.get('headers')?.toString('latin1') ?? '';
+    return {
+      status: Number(fieldOf(head, ':status') ?? 0),
+      reason: fieldOf(head, 'stubgate-reason'),
+      places: withBody(places, Buffer.concat(chunks), fieldOf(head, 'content-encoding')),
+    };
+  }
+
+  #session(request: Request): Promise<ClientHttp2Session> {
+    const key = authority(request);
+    const known = this.#sessions.get(key);
+    if (known) return known;
+    const opened = this.#secure(request, ['h2']).then(socket => {
+      const session = connectHttp2(`https://${key}`, { createConnection: () => socket });
+      session.on('error', () => {});
+      session.once('close', () => this.#sessions.delete(key));
+      session.once('goaway', () => this.#sessions.delete(key));
+      return session;
+    });
+    this.#sessions.set(key, opened);
+    opened.catch(() => this.#sessions.delete(key));
+    return opened;
   }
 
   /** A handshake, and a message of the client's behind it if there is one; then whatever comes until the close. */
   async webSocket(request: Request, message: Buffer | undefined, answers: number): Promise<Seen> {
-    const socket =
-      request.scheme === 'https' ? await this.#secure(request, ['http/1.1']) : await this.#connect();
+    const socket = await this.#open(request);
     return timed(socket, async () => {
       const key = randomBytes(16).toString('base64');
       const headers = [
@@ -118,6 +146,7 @@ export class Sandbox {
       ] as const;
       const received: Buffer[] = [];
       const told: Buffer[] = [];
+      const answer = new Answer(request.method);
       let isOpen = false;
       let head = '';
       const read = messages(({ opcode, data }) => {
@@ -129,6 +158,8 @@ export class Sandbox {
       socket.on('data', (chunk: Buffer) => {
         received.push(chunk);
         if (isOpen) return read(chunk);
+        // A refusal may leave the connection open.
+        if (answer.read(chunk) && answer.seen().status !== 101) return void socket.destroy();
         head += chunk.toString('latin1');
         const end = head.indexOf('\r\n\r\n');
         if (end < 0) return;
@@ -137,28 +168,27 @@ export class Sandbox {
         if (message) socket.write(frame(message, { opcode: 1, isFinal: true, isMasked: true }));
         read(Buffer.from(head.slice(end + 4), 'latin1'));
       });
-      socket.write(this.#render({ ...request, headers, body: Buffer.alloc(0) }, false));
+      socket.write(this.#render({ ...request, headers, body: Buffer.alloc(0) }));
       await closed(socket);
       const bytes = Buffer.concat(received);
-      if (!isOpen) return readHttp1(bytes, request.method);
+      if (!isOpen) return answer.seen();
       return {
         status: 101,
         reason: undefined,
         places: new Map([
-          ['wire', bytes],
+          ['bytes of the connection', bytes],
           ['messages', Buffer.concat(told)],
         ]),
       };
     });
   }
 
-  #render({ scheme, host, port, method, target, headers, body }: Request, closes = true): Buffer {
+  #render({ scheme, host, port, method, target, headers, body }: Request): Buffer {
     const form = scheme === 'http' ? `http://${authority({ scheme, host, port })}${target}` : target;
     const fields = headers.map(([name, value]) => `${name}: ${value}\r\n`).join('');
     const proxy = scheme === 'http' ? `Proxy-Authorization: ${this.#authorization}\r\n` : '';
     const length = body.length > 0 ? `Content-Length: ${body.length}\r\n` : '';
-    const close = closes ? 'Connection: close\r\n' : '';
-    const head = `${method} ${form} HTTP/1.1\r\nHost: ${authority({ scheme, host, port })}\r\n${proxy}${fields}${length}${close}\r\n`;
+    const head = `${method} ${form} HTTP/1.1\r\nHost: ${authority({ scheme, host, port })}\r\n${proxy}${fields}${length}\r\n`;
     return Buffer.concat([Buffer.from(head, 'latin1'), body]);
   }
 
@@ -205,64 +235,34 @@ function authority({ scheme, host, port }: Pick<Request, 'scheme' | 'host' | 'po
   return port === (scheme === 'https' ? 443 : 80) ? bracketed(host) : `${bracketed(host)}:${port}`;
 }
 
-function closed(socket: Socket): Promise<void> {
-  return new Promise(resolve => socket.once('close', () => resolve()));
+function closed(stream: Duplex): Promise<void> {
+  return new Promise(resolve => (stream.closed ? resolve() : stream.once('close', () => resolve())));
 }
 
-async function timed<T>(socket: Socket, work: () => Promise<T>): Promise<T> {
-  const timer = setTimeout(() => socket.destroy(new Error('timed out')), TIMEOUT_MS);
+/** Until the answer is whole, or the connection ends. */
+async function answered(socket: Socket, answer: Answer): Promise<void> {
+  await new Promise<void>(resolve => {
+    const end = (): void => {
+      socket.off('data', take).off('close', end).pause();
+      resolve();
+    };
+    const take = (piece: Buffer): void => {
+      if (answer.read(piece)) end();
+    };
+    socket.on('data', take).once('close', end).resume();
+    if (socket.closed) end();
+  });
+}
+
+async function timed<T>(stream: Duplex, work: () => Promise<T>): Promise<T> {
+  const timer = setTimeout(() => stream.destroy(new Error('timed out')), TIMEOUT_MS);
   try {
     return await work();
   } finally {
     clearTimeout(timer);
-    socket.destroy();
   }
 }
 
-function readHttp1(bytes: Buffer, method: string): Seen {
-  const places = new Map([['wire', bytes]]);
-  let text = bytes.toString('latin1');
-  while (/^HTTP\/1\.1 1\d\d /.test(text)) text = text.slice(text.indexOf('\r\n\r\n') + 4);
-  const end = text.indexOf('\r\n\r\n');
-  const head = end < 0 ? text : text.slice(0, end);
-  const field = (name: string): string | undefined =>
-    new RegExp(`^${name}: *(.*?)\r?$`, 'im').exec(head)?.[1];
-  const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
-  const rest = end < 0 || method === 'HEAD' ? '' : text.slice(end + 4);
-  const body = field('transfer-encoding') === 'chunked' ? withoutChunks(rest) : rest;
-  return {
-    status,
-    reason: field('stubgate-reason'),
-    places: withBody(places, Buffer.from(body, 'latin1'), field('content-encoding')),
-  };
-}
-
-/** Without the lines between the chunks (RFC 9112, section 7.1), as far as they can be read. */
-function withoutChunks(text: string): string {
-  let body = '';
-  for (let at = 0; at < text.length; ) {
-    const line = text.indexOf('\r\n', at);
-    const size = Number.parseInt(text.slice(at, line), 16);
-    if (line < 0 || !(size > 0)) break;
-    body += text.slice(line + 2, line + 2 + size);
-    at = line + 2 + size + 2;
-  }
-  return body;
-}
-
-function withBody(
-  places: Map<string, Buffer>,
-  body: Buffer,
-  coding: string | undefined,
-): Map<string, Buffer> {
-  places.set('body', body);
-  if (coding !== undefined)
-    places.set(
-      'decoded body',
-      decoded(
-        body,
-        coding.split(',').map(one => one.trim().replace('x-', '')),
-      ),
-    );
-  return places;
+function linesOf(raw: readonly string[]): string {
+  return Array.from({ length: raw.length / 2 }, (_, i) => `${raw[2 * i]}: ${raw[2 * i + 1]}`).join('\n');
 }

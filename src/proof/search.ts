@@ -17,7 +17,8 @@ export interface Found {
 }
 
 interface View {
-  readonly bytes: Buffer;
+  /** A character for each byte. */
+  readonly text: string;
   /** From the outermost reading to the innermost one. */
   readonly readings: readonly string[];
 }
@@ -27,33 +28,59 @@ const MAX_DEPTH = 4;
 /** Views of one text, and the bytes of each: an attacker's text must not run the search out of memory. */
 const MAX_VIEWS = 400;
 const MAX_BYTES = 64 * 1024 * 1024;
+/** Compressed parts of one text. */
+const MAX_MEMBERS = 20;
 /** Characters of a canary that give it away: more than a coincidence, and fewer than half of it. */
 const PIECE = 10;
+/** What means something else in a regular expression. */
+const ESCAPED = /[\\^$.*+?()[\]{}|/-]/g;
 /** Runs of base64 and hex that can hold a piece. */
 const BASE64 = /[A-Za-z0-9+/_-]{13,}/g;
 const WRAPPED = /(?<=[A-Za-z0-9+/_-]{4})\r?\n[ \t]*(?=[A-Za-z0-9+/_-])/g;
 const HEX = /(?:[0-9A-Fa-f]{2}[ :]?){10,}/g;
 
+/** What one search looks for; made once, for it is compiled. */
+export class Needles {
+  readonly #pieces = new Map<string, string>();
+  readonly #any: RegExp;
+
+  constructor(canaries: readonly Canary[]) {
+    for (const { credential, value } of canaries)
+      for (const piece of piecesOf(value)) this.#pieces.set(piece, credential);
+    const pieces = [...this.#pieces.keys()].map(piece => piece.replace(ESCAPED, '\\$&'));
+    // An empty alternative would match everywhere.
+    this.#any = new RegExp(pieces.length > 0 ? pieces.join('|') : '(?!)', 'g');
+  }
+
+  /** The credentials of which a text holds the canary, or a piece of it. */
+  in(text: string): Set<string> {
+    return new Set(text.match(this.#any)?.map(piece => this.#pieces.get(piece) as string));
+  }
+}
+
+function piecesOf(value: string): string[] {
+  if (value.length < PIECE) return value === '' ? [] : [value];
+  return Array.from({ length: Math.floor(value.length / PIECE) }, (_, i) =>
+    value.slice(i * PIECE, (i + 1) * PIECE),
+  );
+}
+
 /**
  * Where canaries stand in what a sandbox saw. Reads the bytes in every way that it can think of, one inside another, with
  * nothing of `scrub/` in it: what takes secrets out must not be what says that they are gone.
  */
-export function search(bytes: Buffer, canaries: readonly Canary[]): Found[] {
+export function search(bytes: Buffer, needles: Needles): Found[] {
   const found = new Map<string, Found>();
   const seen = new Set<string>();
-  let views: View[] = [{ bytes, readings: [] }];
-  for (let depth = 0, count = 0; depth <= MAX_DEPTH && views.length > 0; depth++) {
+  let views: View[] = [{ text: bytes.toString('latin1'), readings: [] }];
+  for (let depth = 0; depth <= MAX_DEPTH && views.length > 0; depth++) {
     const next: View[] = [];
     for (const view of views) {
-      const key = view.bytes.toString('latin1');
-      if (seen.has(key) || count >= MAX_VIEWS) continue;
-      seen.add(key);
-      count++;
-      for (const { credential, value } of canaries) {
-        if (!found.has(credential) && holds(key, value))
-          found.set(credential, { credential, spelling: nameOf(view.readings) });
-      }
-      if (depth < MAX_DEPTH) next.push(...readingsOf(view, key));
+      if (seen.has(view.text) || seen.size >= MAX_VIEWS) continue;
+      seen.add(view.text);
+      for (const credential of needles.in(view.text))
+        if (!found.has(credential)) found.set(credential, { credential, spelling: nameOf(view.readings) });
+      if (depth < MAX_DEPTH) next.push(...readingsOf(view));
     }
     views = next;
   }
@@ -64,45 +91,35 @@ function nameOf(readings: readonly string[]): string {
   return readings.length === 0 ? 'as it is' : readings.toReversed().join(' in ');
 }
 
-/** Whether a text holds the canary, or a piece of it. */
-function holds(text: string, canary: string): boolean {
-  for (let at = 0; at + PIECE <= canary.length; at += PIECE) {
-    if (text.includes(canary.slice(at, at + PIECE))) return true;
-  }
-  return false;
-}
-
-type Reading = readonly [
-  name: string,
-  read: (text: string, bytes: Buffer) => readonly (Buffer | undefined)[],
-];
+type Reading = readonly [name: string, read: (text: string) => readonly (string | undefined)[]];
 
 const READINGS: readonly Reading[] = [
-  ['percent', text => [text.includes('%') ? latin1(percentDecoded(text)) : undefined]],
-  ['escapes', text => [text.includes('\\') ? latin1(unescaped(text)) : undefined]],
-  ['entities', text => [text.includes('&') ? latin1(entitiesDecoded(text)) : undefined]],
-  ['UTF-16', text => [changed(text, text.replaceAll('\0', ''))]],
+  ['percent', text => [text.includes('%') ? percentDecoded(text) : undefined]],
+  ['escapes', text => [text.includes('\\') ? unescaped(text) : undefined]],
+  ['entities', text => [text.includes('&') ? entitiesDecoded(text) : undefined]],
+  ['UTF-16', text => [text.includes('\0') ? text.replaceAll('\0', '') : undefined]],
   ['base64', text => base64Runs(text)],
   ['hex', text => [hexRuns(text)]],
-  ['lines joined', text => [changed(text, text.replace(WRAPPED, ''))]],
-  ['gzip', (text, bytes) => membersAt(text, bytes, '\x1f\x8b', unzipSync)],
-  ['zlib', (text, bytes) => membersAt(text, bytes, '\x78', inflateSync)],
-  ['zstd', (text, bytes) => membersAt(text, bytes, '\x28\xb5\x2f\xfd', zstdDecompressSync)],
+  ['lines joined', text => [text.includes('\n') ? text.replace(WRAPPED, '') : undefined]],
+  ['gzip', text => membersAt(text, GZIP, unzipSync)],
+  ['zlib', text => membersAt(text, ZLIB, inflateSync)],
+  ['zstd', text => membersAt(text, ZSTD, zstdDecompressSync)],
 ];
 
-function readingsOf({ readings }: View, text: string): View[] {
-  const bytes = latin1(text);
+/** Of gzip (RFC 1952, section 2.3), its method being deflate, and no reserved flag. */
+const GZIP = /\x1f\x8b\x08[\0-\x1f]/g;
+/** Of zlib (RFC 1950, section 2.2), a window of 32 KiB: CMF and FLG are a multiple of 31, and no dictionary is needed. */
+const ZLIB = /\x78[\x01\x5e\x9c\xda]/g;
+/** Of Zstandard (RFC 8878, section 3.1.1). */
+const ZSTD = /\x28\xb5\x2f\xfd/g;
+
+function readingsOf({ text, readings }: View): View[] {
   return READINGS.flatMap(([name, read]) =>
-    read(text, bytes)
-      .filter(view => view !== undefined && view.length >= PIECE)
-      .map(view => ({ bytes: view as Buffer, readings: [...readings, name] })),
+    read(text)
+      .filter(view => view !== undefined && view.length >= PIECE && view !== text)
+      .map(view => ({ text: view as string, readings: [...readings, name] })),
   );
 }
-
-const changed = (before: string, after: string): Buffer | undefined =>
-  before === after ? undefined : latin1(after);
-
-const latin1 = (text: string): Buffer => Buffer.from(text, 'latin1');
 
 const percentDecoded = (text: string): string =>
   text.replace(/%([0-9A-Fa-f]{2})/g, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
@@ -137,32 +154,34 @@ const entitiesDecoded = (text: string): string =>
   );
 
 /** Each run of base64, from each of the four characters that a group may start with. */
-function base64Runs(text: string): Buffer[] {
-  const runs = text.match(BASE64) ?? [];
-  if (runs.length === 0) return [];
-  return [0, 1, 2, 3].map(skip => Buffer.concat(runs.map(run => Buffer.from(run.slice(skip), 'base64'))));
+function base64Runs(text: string): string[] {
+  const runs = text.match(BASE64);
+  if (!runs) return [];
+  return [0, 1, 2, 3].map(skip =>
+    runs.map(run => Buffer.from(run.slice(skip), 'base64').toString('latin1')).join(''),
+  );
 }
 
-function hexRuns(text: string): Buffer | undefined {
-  const runs = text.match(HEX);
-  return runs ? Buffer.concat(runs.map(run => Buffer.from(run.replace(/[ :]/g, ''), 'hex'))) : undefined;
+function hexRuns(text: string): string | undefined {
+  return text
+    .match(HEX)
+    ?.map(run => Buffer.from(run.replace(/[ :]/g, ''), 'hex').toString('latin1'))
+    .join('');
 }
 
 /** What is compressed behind each mark, as far as it can be read. */
 function membersAt(
   text: string,
-  bytes: Buffer,
-  mark: string,
+  mark: RegExp,
   decompress: (bytes: Buffer, options: object) => Buffer,
-): (Buffer | undefined)[] {
-  const members: (Buffer | undefined)[] = [];
-  for (let at = text.indexOf(mark); at >= 0 && members.length < 20; at = text.indexOf(mark, at + 1))
-    members.push(
-      attempt(() =>
-        decompress(bytes.subarray(at), mark.startsWith('\x28') ? { maxOutputLength: MAX_BYTES } : LENIENT),
-      ),
-    );
-  return members;
+): (string | undefined)[] {
+  const marks = [...text.matchAll(mark)].slice(0, MAX_MEMBERS);
+  if (marks.length === 0) return [];
+  const bytes = Buffer.from(text, 'latin1');
+  const options = mark === ZSTD ? { maxOutputLength: MAX_BYTES } : LENIENT;
+  return marks.map(({ index }) =>
+    attempt(() => decompress(bytes.subarray(index), options))?.toString('latin1'),
+  );
 }
 
 /** What is cut short is read up to there. */

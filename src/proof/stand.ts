@@ -55,6 +55,12 @@ export async function openStand(
     lookup: () => Promise.reject(new Error('a proof asks no DNS')),
     rewrite: next => onStand(next, canaries, join(dir, 'gate'), { resolve, caFile, allowPrivate: [] }),
   });
+  const clients: Sandbox[] = [];
+  const clientOf = (userinfo: string, ca: string): Sandbox => {
+    const client = new Sandbox({ ...gate.address, userinfo, ca });
+    clients.push(client);
+    return client;
+  };
   return {
     gate,
     reflector,
@@ -62,10 +68,14 @@ export async function openStand(
     open: profile => {
       const { session, token } = gate.createSession({ profile, sub: 'stubgate verify' });
       const userinfo = `${session.session}:${token}`;
-      const clientOf = (ca: string): Sandbox => new Sandbox({ ...gate.address, userinfo, ca });
-      return { session, sandbox: clientOf(gate.authority.rootPem), pinning: clientOf(authority.rootPem) };
+      return {
+        session,
+        sandbox: clientOf(userinfo, gate.authority.rootPem),
+        pinning: clientOf(userinfo, authority.rootPem),
+      };
     },
     close: async () => {
+      for (const client of clients) client.close();
       reflector.close();
       await gate.stop();
       rmSync(dir, { recursive: true, force: true });
