@@ -8,6 +8,7 @@ import { initVerb } from './init.ts';
 import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
+import { verifyVerb } from './verify.ts';
 import { version } from './version.ts';
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
@@ -29,7 +30,17 @@ function commandLine(): Command {
       'after',
       '\nExample:\n  stubgate init --with github && stubgate run -- curl https://api.github.com/user',
     );
-  for (const verb of [startVerb, runVerb, sessionVerb, checkVerb, explainVerb, initVerb, caVerb, auditVerb])
+  for (const verb of [
+    startVerb,
+    runVerb,
+    sessionVerb,
+    checkVerb,
+    explainVerb,
+    verifyVerb,
+    initVerb,
+    caVerb,
+    auditVerb,
+  ])
     verb(program);
   throwInsteadOfExit(program);
   return program;

@@ -10,7 +10,7 @@ import { PROBE_FIELD } from './reflector.ts';
 import { across, type Leak } from './report.ts';
 import type { Aimed } from './requests.ts';
 import type { Sandbox, Seen } from './sandbox.ts';
-import { Needles, search } from './search.ts';
+import { type Found, Needles, search } from './search.ts';
 import { type Bench, openStand, type Protocol, type Stand } from './stand.ts';
 import type { Task } from './trial.ts';
 
@@ -36,7 +36,10 @@ export class Proof {
   async open(): Promise<void> {
     const log = logInto(this.#logged);
     for (const protocol of PROTOCOLS)
-      this.#stands.set(protocol, await openStand(this.#compiled, this.canaries, protocol, log));
+      this.#stands.set(
+        protocol,
+        await openStand({ compiled: this.#compiled, canaries: this.canaries, protocol, log }),
+      );
   }
 
   async close(): Promise<void> {
@@ -96,9 +99,13 @@ export class Proof {
   }
 
   look({ places }: Pick<Seen, 'places'>): Pick<Leak, 'credential' | 'place' | 'spelling'>[] {
-    return [...places].flatMap(([place, bytes]) =>
-      search(bytes, this.needles).map(found => ({ ...found, place })),
-    );
+    return [...places].flatMap(([place, bytes]) => {
+      const found = search(bytes, this.needles);
+      if (found.length === 0) return [];
+      return isFields(place)
+        ? inFields(place, bytes, this.needles, found)
+        : found.map(one => ({ ...one, place }));
+    });
   }
 
   /** In what the gates themselves wrote: logs, audit, metrics, files. */
@@ -133,6 +140,26 @@ function ask(
   return client === 'HTTP/2' ? sandbox.http2(request) : sandbox.http1(request);
 }
 
+const isFields = (place: string): boolean => place === 'headers' || place === 'trailers';
+
+/** With the name of the field, unless it stands across some of them. */
+function inFields(
+  place: string,
+  bytes: Buffer,
+  needles: Needles,
+  found: readonly Found[],
+): Pick<Leak, 'credential' | 'place' | 'spelling'>[] {
+  const exact = bytes
+    .toString('latin1')
+    .split(/\r?\n/)
+    .flatMap(line => {
+      const name = `${place.slice(0, -1)} ${line.split(':', line.startsWith(':') ? 2 : 1).join(':')}`;
+      return search(Buffer.from(line, 'latin1'), needles).map(one => ({ ...one, place: name }));
+    });
+  const named = new Set(exact.map(({ credential }) => credential));
+  return [...exact, ...found.filter(one => !named.has(one.credential)).map(one => ({ ...one, place }))];
+}
+
 function withFields({ request, message }: Aimed, fields: readonly (readonly [string, string])[]): Aimed {
   const added = new Set(fields.map(([name]) => name.toLowerCase()));
   const kept = request.headers.filter(([name]) => !added.has(name.toLowerCase()));
@@ -160,5 +187,10 @@ function logInto(lines: string[]): Log {
 /** Errors in full: whatever of one could be printed. */
 const errors = (_: string, value: unknown): unknown =>
   value instanceof Error
-    ? { ...value, message: value.message, stack: value.stack, cause: value.cause }
+    ? {
+        ...Object.fromEntries(Object.entries(value)),
+        message: value.message,
+        stack: value.stack,
+        cause: value.cause,
+      }
     : value;

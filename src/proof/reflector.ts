@@ -3,7 +3,13 @@ import { hash, randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import { createServer as createSecure, type Server as HttpsServer } from 'node:https';
-import { type AddressInfo, createServer as createListener, type Server, type Socket } from 'node:net';
+import {
+  type AddressInfo,
+  connect,
+  createServer as createListener,
+  type Server,
+  type Socket,
+} from 'node:net';
 import type { SecureContext } from 'node:tls';
 import type { Contexts } from '../intercept/contexts.ts';
 import type { CanonicalHost } from '../types.ts';
@@ -28,6 +34,8 @@ export class Reflector {
   readonly #probes = new Map<string, { readonly how: Answering; received: Received | undefined }>();
   readonly #sockets = new Set<Socket>();
   readonly #listener: Server;
+  /** Servers of the operator's that a tunnel may lead to instead. */
+  standIns: readonly { readonly address: string; readonly port: number }[] = [];
 
   /** `protocol`: the one that it speaks over TLS. */
   constructor(contexts: Contexts, protocol: 'HTTP/1.1' | 'HTTP/2') {
@@ -48,6 +56,9 @@ export class Reflector {
         'stream',
         (stream: ServerHttp2Stream, _: unknown, __: number, raw: string[]) => void this.#http2(stream, raw),
       );
+    plain.on('connect', ({ url = '' }: IncomingMessage, socket: Socket) =>
+      this.#tunnel(url, socket, secure, plain),
+    );
     this.#listener = createListener(socket => this.#sort(socket, secure, plain));
   }
 
@@ -93,10 +104,28 @@ export class Reflector {
     });
   }
 
+  /** As a parent proxy, by which the gate finds it for every host: it is that host, unless another one stands in for it. */
+  #tunnel(
+    to: string,
+    socket: Socket,
+    secure: { emit(event: string, socket: Socket): boolean },
+    plain: HttpServer,
+  ): void {
+    const standIn = this.standIns.find(({ address, port }) => to === `${bracketed(address)}:${port}`);
+    socket.write('HTTP/1.1 200 OK\r\n\r\n');
+    if (!standIn) return this.#sort(socket, secure, plain);
+    const upstream = connect(standIn.port, standIn.address);
+    this.#sockets.add(upstream);
+    upstream.once('close', () => socket.destroy());
+    socket.once('close', () => upstream.destroy());
+    for (const end of [socket, upstream]) end.on('error', () => {});
+    socket.pipe(upstream).pipe(socket);
+  }
+
   #answer(received: Received): Reflection {
     const id = received.headers.find(([name]) => name.toLowerCase() === PROBE_FIELD)?.[1] ?? '';
     const probe = this.#probes.get(id);
-    if (!probe) return { status: 404, body: Buffer.from('no such probe\n') };
+    if (!probe) return echo(received);
     probe.received = received;
     return probe.how.answer(received);
   }
@@ -151,6 +180,19 @@ export class Reflector {
     socket.on('data', read);
     show(received);
   }
+}
+
+const bracketed = (address: string): string => (address.includes(':') ? `[${address}]` : address);
+
+/** What a program gets that is no probe: JSON, as many an API answers. */
+function echo(received: Received): Reflection {
+  const { target, headers, body } = received;
+  const told = { target, headers: Object.fromEntries(headers), body: body.toString('utf8') };
+  return {
+    headers: [['content-type', 'application/json']],
+    body: Buffer.from(`${JSON.stringify(told, undefined, 2)}\n`),
+    framing: 'length',
+  };
 }
 
 function paired(raw: readonly string[]): (readonly [string, string])[] {

@@ -40,7 +40,7 @@ export interface Access {
 }
 
 /** ms for an answer to be complete. */
-const TIMEOUT_MS = 2_000;
+const TIMEOUT_MS = 15_000;
 
 /** A client inside the sandbox: sees no more of the world than the gate lets it. */
 export class Sandbox {
@@ -56,7 +56,11 @@ export class Sandbox {
 
   close(): void {
     for (const socket of [...this.#idle.values()].flat()) socket.destroy();
-    for (const session of this.#sessions.values()) session.then(one => one.destroy(), () => {});
+    for (const session of this.#sessions.values())
+      session.then(
+        one => one.destroy(),
+        () => {},
+      );
   }
 
   /** One request over HTTP/1.1, on a connection that was left open if there is one. */
@@ -163,7 +167,7 @@ export class Sandbox {
         head += chunk.toString('latin1');
         const end = head.indexOf('\r\n\r\n');
         if (end < 0) return;
-        isOpen = /^HTTP\/1\.1 101 /.test(head);
+        isOpen = head.startsWith('HTTP/1.1 101 ');
         if (!isOpen) return;
         if (message) socket.write(frame(message, { opcode: 1, isFinal: true, isMasked: true }));
         read(Buffer.from(head.slice(end + 4), 'latin1'));
@@ -211,7 +215,7 @@ export class Sandbox {
       `CONNECT ${to} HTTP/1.1\r\nHost: ${to}\r\nProxy-Authorization: ${this.#authorization}\r\n\r\n`,
     );
     const [answer] = (await once(socket, 'data')) as [Buffer];
-    if (!/^HTTP\/1\.1 200 /.test(answer.toString('latin1'))) {
+    if (!answer.toString('latin1').startsWith('HTTP/1.1 200 ')) {
       socket.destroy();
       throw new Error(`the gate opened no tunnel to ${to}`);
     }

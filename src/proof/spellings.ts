@@ -23,7 +23,7 @@ export const SPELLINGS: ReadonlyMap<string, Spelling> = new Map<string, Spelling
   ['percent-encoded in capitals', text => percent(text).toUpperCase()],
   [
     'percent-encoded here and there',
-    text => [...text].map((c, i) => (i % 3 === 0 ? percent(c) : c)).join(''),
+    text => Array.from(text, (c, i) => (i % 3 === 0 ? percent(c) : c)).join(''),
   ],
   ['JSON string', text => JSON.stringify(text)],
   ['JSON string with slashes escaped', text => JSON.stringify(text).replaceAll('/', '\\/')],

@@ -1,11 +1,12 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, isIP } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Gate, startGate } from '../app.ts';
 import type { Compiled } from '../config/types.ts';
 import { openAuthority } from '../intercept/ca.ts';
 import { Contexts } from '../intercept/contexts.ts';
-import type { Log, Session } from '../types.ts';
+import type { CanonicalHost, Log, Session } from '../types.ts';
 import { type Canary, CanaryVault } from './canary.ts';
 import { Reflector } from './reflector.ts';
 import { concreteHost } from './requests.ts';
@@ -28,32 +29,40 @@ export interface Stand {
   readonly reflector: Reflector;
   /** Everything that the gate wrote is in it, but for its logs. */
   readonly dir: string;
-  open(profile: string): Omit<Bench, 'stand'>;
+  open(profile: string): Omit<Bench, 'stand'> & { readonly token: string };
   /** Takes the folder with it. */
   close(): Promise<void>;
 }
 
-/** Starts it on loopback; nothing of it dials anything else. `protocol`: the upstreams'. */
-export async function openStand(
-  compiled: Compiled,
-  canaries: readonly Canary[],
-  protocol: Protocol,
-  log: Log,
-): Promise<Stand> {
+export interface StandOptions {
+  readonly compiled: Compiled;
+  readonly canaries: readonly Canary[];
+  /** The upstreams'. */
+  readonly protocol: Protocol;
+  readonly log: Log;
+  /** For programs of the user's: every host is there, and those that `upstream.resolve` names are where it says. */
+  readonly isForPrograms?: boolean;
+}
+
+/** Starts it on loopback; nothing of it dials anything else, but for what `upstream.resolve` names. */
+export async function openStand(options: StandOptions): Promise<Stand> {
+  const { compiled, protocol, log, isForPrograms = false } = options;
   const dir = mkdtempSync(join(tmpdir(), 'stubgate-verify-'));
   const authority = openAuthority({ dir: join(dir, 'upstream') });
   const reflector = new Reflector(new Contexts(authority), protocol);
-  const { address, port } = await reflector.listen();
+  const own = await reflector.listen();
   const caFile = join(dir, 'upstream.pem');
-  writeFileSync(caFile, authority.rootPem);
-  const hosts = compiled.config.rules.flatMap(rule => rule.hosts.map(concreteHost));
-  const resolve = new Map(hosts.map(host => [host, { address, port }]));
+  const corporate = isForPrograms ? compiled.config.upstream.caFile : undefined;
+  writeFileSync(caFile, authority.rootPem + (corporate === undefined ? '' : readFileSync(corporate, 'utf8')));
+  const upstream = { caFile, allowPrivate: [], ...(isForPrograms ? everywhere : named)(compiled, own) };
+  if (isForPrograms)
+    reflector.standIns = [...upstream.resolve.values()].map(({ address, port = 443 }) => ({ address, port }));
   const gate = await startGate({
     configFile: compiled.config.file,
     log,
     listen: { host: '127.0.0.1', port: 0 },
     lookup: () => Promise.reject(new Error('a proof asks no DNS')),
-    rewrite: next => onStand(next, canaries, join(dir, 'gate'), { resolve, caFile, allowPrivate: [] }),
+    rewrite: next => onStand(next, options.canaries, join(dir, 'gate'), upstream),
   });
   const clients: Sandbox[] = [];
   const clientOf = (userinfo: string, ca: string): Sandbox => {
@@ -70,6 +79,7 @@ export async function openStand(
       const userinfo = `${session.session}:${token}`;
       return {
         session,
+        token,
         sandbox: clientOf(userinfo, gate.authority.rootPem),
         pinning: clientOf(userinfo, authority.rootPem),
       };
@@ -80,6 +90,28 @@ export async function openStand(
       await gate.stop();
       rmSync(dir, { recursive: true, force: true });
     },
+  };
+}
+
+type Where = Pick<Compiled['config']['upstream'], 'resolve' | 'proxy'>;
+
+/** The reflector in the place of a host of each rule. */
+function named({ config }: Compiled, { address, port }: AddressInfo): Where {
+  const hosts = config.rules.flatMap(rule => rule.hosts.map(concreteHost));
+  return { resolve: new Map(hosts.map(host => [host, { address, port }])) };
+}
+
+/** The reflector in the place of every host: it is the parent proxy. An address as a host is not asked for there. */
+function everywhere({ config }: Compiled, { address, port }: AddressInfo): Where {
+  const addresses = config.rules
+    .flatMap(rule => rule.hosts.map(concreteHost))
+    .filter(host => isIP(host) !== 0);
+  return {
+    resolve: new Map([
+      ...addresses.map(host => [host, { address, port }] as const),
+      ...config.upstream.resolve,
+    ]),
+    proxy: { scheme: 'http', host: address as CanonicalHost, port },
   };
 }
 

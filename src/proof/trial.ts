@@ -58,6 +58,8 @@ function reportOf(profile: Profile, rule: RuleSpec, injection: Injection | undef
   };
 }
 
+const changesType = ({ fields = [] }: Probe): boolean => fields.some(([name]) => name === 'content-type');
+
 /** The probes of a trial. A rule that no request reaches has none, which its report says. */
 export function tasksOf(trial: Trial): Task[] {
   const { profile, rule, injection, report } = trial;
@@ -81,6 +83,8 @@ export function tasksOf(trial: Trial): Task[] {
     const isMixed = client !== upstream;
     for (const probe of isMessage ? [] : PROBES) {
       if ((isMixed && !probe.isMixed) || (probe.isHttp1 && upstream === 'HTTP/2')) continue;
+      // A body in which the gate writes is of a type of its own.
+      if (injection?.placement.body && changesType(probe)) continue;
       const aimed = reach(probe.method);
       if (aimed(SAMPLE)) tasks.push({ trial, probe, client, upstream, aim: aimed });
     }
