@@ -41,6 +41,8 @@ export interface Access {
 
 /** ms for an answer to be complete. */
 const TIMEOUT_MS = 15_000;
+/** Connections that are kept, of each protocol. */
+const MAX_IDLE = 12;
 
 /** A client inside the sandbox: sees no more of the world than the gate lets it. */
 export class Sandbox {
@@ -85,6 +87,13 @@ export class Sandbox {
     const kept = this.#idle.get(key) ?? [];
     this.#idle.set(key, kept);
     kept.push(socket);
+    const all = [...this.#idle.values()];
+    // The rules are tried one after the other: what belongs to the first of them is not needed again.
+    if (all.flat().length > MAX_IDLE)
+      all
+        .find(({ length }) => length > 0)
+        ?.shift()
+        ?.destroy();
   }
 
   #open(request: Request): Promise<Socket> {
@@ -127,11 +136,22 @@ export class Sandbox {
     const opened = this.#secure(request, ['h2']).then(socket => {
       const session = connectHttp2(`https://${key}`, { createConnection: () => socket });
       session.on('error', () => {});
-      session.once('close', () => this.#sessions.delete(key));
-      session.once('goaway', () => this.#sessions.delete(key));
+      const forget = (): void => {
+        if (this.#sessions.get(key) === opened) this.#sessions.delete(key);
+      };
+      session.once('close', forget);
+      session.once('goaway', forget);
       return session;
     });
     this.#sessions.set(key, opened);
+    const [oldest = key] = this.#sessions.keys();
+    if (this.#sessions.size > MAX_IDLE) {
+      this.#sessions.get(oldest)?.then(
+        one => one.close(),
+        () => {},
+      );
+      this.#sessions.delete(oldest);
+    }
     opened.catch(() => this.#sessions.delete(key));
     return opened;
   }

@@ -12,6 +12,9 @@ import { Reflector } from './reflector.ts';
 import { concreteHost } from './requests.ts';
 import { Sandbox } from './sandbox.ts';
 
+/** Of one session. */
+const TUNNELS = 64;
+
 export type Protocol = 'HTTP/1.1' | 'HTTP/2';
 
 /** What a profile's session can do, with one kind of upstream. */
@@ -127,7 +130,14 @@ function onStand(
   );
   return {
     ...rest,
-    config: { ...config, ca: { dir }, audit: { file: join(dir, 'audit.jsonl') }, upstream },
+    config: {
+      ...config,
+      ca: { dir },
+      audit: { file: join(dir, 'audit.jsonl') },
+      upstream,
+      // As many as a proof needs at once.
+      limits: { ...config.limits, tunnels: Math.max(config.limits.tunnels, TUNNELS) },
+    },
     sources: new Map(
       held.map(source => [source.name, { ...source, ref: { vault: 'canary', id: source.name } }]),
     ),
