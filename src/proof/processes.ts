@@ -52,6 +52,17 @@ export function argumentsOf(pid: number): string[] {
   return listed(readFileSync(`/proc/${pid}/cmdline`));
 }
 
+/** The name of the program that it runs now. */
+export function commandOf(pid: number): string | undefined {
+  return quietly(() => readFileSync(`/proc/${pid}/comm`, 'latin1').trim());
+}
+
+/** Whether it is there, and no zombie: of one of those only its exit code is left. */
+export function isAlive(pid: number): boolean {
+  const status = quietly(() => readFileSync(`/proc/${pid}/status`, 'latin1'));
+  return status !== undefined && !/^State:\s+[ZX]/m.test(status);
+}
+
 const listed = (bytes: Buffer): string[] => bytes.toString('latin1').split('\0').filter(Boolean);
 
 /** Its regular files. */

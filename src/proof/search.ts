@@ -28,6 +28,9 @@ const MAX_DEPTH = 4;
 /** Views of one text, and the bytes of each: an attacker's text must not run the search out of memory. */
 const MAX_VIEWS = 400;
 const MAX_BYTES = 64 * 1024 * 1024;
+/** Bytes of all views together: so many, and so many for each byte of the text. Binary data reads as anything. */
+const BUDGET = 2 * 1024 * 1024;
+const BUDGET_PER_BYTE = 16;
 /** Compressed parts of one text. */
 const MAX_MEMBERS = 20;
 /** Characters of a canary that give it away: more than a coincidence, and fewer than half of it. */
@@ -73,11 +76,13 @@ export function search(bytes: Buffer, needles: Needles): Found[] {
   const found = new Map<string, Found>();
   const seen = new Set<string>();
   let views: View[] = [{ text: bytes.toString('latin1'), readings: [] }];
+  let budget = BUDGET + BUDGET_PER_BYTE * bytes.length;
   for (let depth = 0; depth <= MAX_DEPTH && views.length > 0; depth++) {
     const next: View[] = [];
     for (const view of views) {
-      if (seen.has(view.text) || seen.size >= MAX_VIEWS) continue;
+      if (seen.has(view.text) || seen.size >= MAX_VIEWS || budget < 0) continue;
       seen.add(view.text);
+      budget -= view.text.length;
       for (const credential of needles.in(view.text))
         if (!found.has(credential)) found.set(credential, { credential, spelling: nameOf(view.readings) });
       if (depth < MAX_DEPTH) next.push(...readingsOf(view));

@@ -5,8 +5,10 @@ import { searchFile } from './files.ts';
 import { type InMemory, searchMemory } from './memory.ts';
 import {
   argumentsOf,
+  commandOf,
   descendants,
   environmentOf,
+  isAlive,
   openFiles,
   type Process,
   processes,
@@ -104,12 +106,11 @@ class Watcher {
     const key = JSON.stringify([command, environment]);
     if (!command || this.#commands.get(pid) === key) return;
     this.#commands.set(pid, key);
+    const name = nameOf({ ...process, name: commandOf(pid) ?? process.name });
     for (const [i, argument] of command.entries())
-      this.#lookAt(argument, 'command line', `${nameOf(process)}: argument ${i}`);
-    for (const one of environment ?? []) {
-      const name = one.split('=', 1)[0] ?? '';
-      this.#lookAt(one, 'environment', `${nameOf(process)}: variable ${name}`);
-    }
+      this.#lookAt(argument, 'command line', `${name}: argument ${i}`);
+    for (const one of environment ?? [])
+      this.#lookAt(one, 'environment', `${name}: variable ${one.split('=', 1)[0]}`);
     if (!environment) this.#cannot(process, 'its environment may not be read');
   }
 
@@ -158,6 +159,8 @@ class Watcher {
   }
 
   #cannot(process: Process, why: string): void {
+    // One that ended has nothing left to look at.
+    if (!isAlive(process.pid)) return;
     this.#unseen.set(`${process.pid} ${why}`, { what: nameOf(process), why });
   }
 }

@@ -66,7 +66,7 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramReport
   try {
     const run = runner(options, scene);
     const breakOuts = isolate ? await breakOut(compiled, scene, run) : NOT_RUN;
-    const before = scene.usage();
+    const before = { ...scene.usage() };
     const since = Date.now();
     const watch = await watchPrograms({ canaries: scene.canaries(), session: scene.answer.id });
     scene.onNew(canary => watch.add(canary));
