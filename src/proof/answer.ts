@@ -1,6 +1,15 @@
 import { Buffer } from 'node:buffer';
 import { decoded } from './search.ts';
-import type { Seen } from './sandbox.ts';
+
+/** What came back. */
+export interface Seen {
+  /** 0: no answer. */
+  readonly status: number;
+  /** Of the gate's own refusal. */
+  readonly reason: string | undefined;
+  /** Every byte, in the order of its coming, and readings of them that a client makes; by place, such as `body`. */
+  readonly places: ReadonlyMap<string, Buffer>;
+}
 
 const HEAD_END = '\r\n\r\n';
 

@@ -1,4 +1,4 @@
-import type { Kind } from './probes.ts';
+import type { Kind } from './probe.ts';
 import type { Protocol } from './stand.ts';
 
 /** A secret that reached the sandbox. */

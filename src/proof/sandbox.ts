@@ -5,7 +5,7 @@ import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { Answer, fieldOf, withBody } from './answer.ts';
+import { Answer, fieldOf, type Seen, withBody } from './answer.ts';
 import { frame, messages } from './frames.ts';
 
 /** A request as a sandbox sends it. */
@@ -18,16 +18,6 @@ export interface Request {
   readonly target: string;
   readonly headers: readonly (readonly [string, string])[];
   readonly body: Buffer;
-}
-
-/** What came back. */
-export interface Seen {
-  /** 0: no answer. */
-  readonly status: number;
-  /** Of the gate's own refusal. */
-  readonly reason: string | undefined;
-  /** Every byte, in the order of its coming, and readings of them that a client makes; by place, such as `body`. */
-  readonly places: ReadonlyMap<string, Buffer>;
 }
 
 export interface Access {

@@ -1,7 +1,8 @@
 import type { Compiled, Profile } from '../config/types.ts';
 import type { RuleSpec } from '../policy/table.ts';
 import type { Injection } from '../types.ts';
-import { type Probe, PROBES, WEBSOCKET_PROBES } from './probes.ts';
+import type { Probe } from './probe.ts';
+import { PROBES, WEBSOCKET_PROBES } from './probes.ts';
 import type { RuleReport } from './report.ts';
 import { type Aimed, aim } from './requests.ts';
 import type { Protocol } from './stand.ts';

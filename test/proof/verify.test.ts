@@ -1,3 +1,4 @@
+/* oxlint-disable typescript/unbound-method -- a method that is replaced is called with its own `this` */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';

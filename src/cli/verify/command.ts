@@ -4,11 +4,9 @@ import { once } from 'node:events';
 import { existsSync, fstatSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { homedir, tmpdir } from 'node:os';
-import type { Server } from 'node:net';
 import { addAbortSignal, type Readable } from 'node:stream';
-import type { SessionAnswer } from '../../admin/wiring.ts';
 import type { Compiled } from '../../config/types.ts';
-import type { Usage } from '../../audit/metrics.ts';
+import type { Canary } from '../../proof/canary.ts';
 import { searchFile, writtenSince } from '../../proof/files.ts';
 import { quietly } from '../../proof/processes.ts';
 import { QuickSearch } from '../../proof/quick.ts';
@@ -22,36 +20,7 @@ import { isolated, keptEnvironment } from '../run.ts';
 import { breakOutCommand, NOT_RUN, readBreakOuts } from './break-outs.ts';
 import { canaryScene, realScene } from './scenes.ts';
 import type { BreakOut, ProgramReport } from './program.ts';
-
-export interface ProgramOptions {
-  readonly compiled: Compiled;
-  readonly profile: string;
-  readonly command: string;
-  readonly args: readonly string[];
-  /** Of this process, before anything was changed in it. */
-  readonly inherited: Readonly<Record<string, string | undefined>>;
-  readonly isolate: boolean;
-  readonly writable: readonly string[];
-  /** Folders whose written files are looked at, besides the current one, HOME and TMPDIR. */
-  readonly watch: readonly string[];
-  /** With the configuration's own vaults and upstreams. */
-  readonly real: boolean;
-}
-
-/** A session for the program, and what must not be found with it. */
-export interface Scene {
-  readonly answer: SessionAnswer;
-  /** What this process would hand down: an `env` vault's variables hold what is looked for. */
-  readonly inherited: Readonly<Record<string, string | undefined>>;
-  canaries(): readonly Needle[];
-  /** Tells of secrets that are known only later. */
-  onNew(told: (canary: Needle) => void): void;
-  serve(listener: Server): void;
-  usage(): Usage;
-  close(): Promise<void>;
-}
-
-type Needle = { readonly credential: string; readonly value: string };
+import type { ProgramOptions, Scene } from './scene.ts';
 
 /** Output that is kept to be looked at; behind it nothing is. */
 const MAX_OUTPUT = 64 * 1024 * 1024;
@@ -208,7 +177,7 @@ function isNoOutput(path: string): boolean {
 function searchWritten(
   { watch, writable, isolate }: ProgramOptions,
   since: number,
-  canaries: readonly Needle[],
+  canaries: readonly Canary[],
 ): { leaks: ProgramLeak[]; unseen: Unseen[]; files: number } {
   const home = isolate ? [] : [process.env['HOME'] ?? homedir(), tmpdir()];
   const { files, unseen } = writtenSince([process.cwd(), ...home, ...watch, ...writable], since);

@@ -9,7 +9,7 @@ import { KnownSecrets } from '../../proof/known.ts';
 import { openStand } from '../../proof/stand.ts';
 import { envNames } from '../../vaults/env.ts';
 import { createLog } from '../log.ts';
-import type { ProgramOptions, Scene } from './command.ts';
+import type { ProgramOptions, Scene } from './scene.ts';
 
 /** Canaries for secrets, and an upstream that shows every request to whoever made it. */
 export async function canaryScene({ compiled, profile, inherited }: ProgramOptions): Promise<Scene> {
