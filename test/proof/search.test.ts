@@ -1,5 +1,5 @@
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import { assert, oneof, property, string, uint8Array } from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canariesFor } from '../../src/proof/canary.ts';
 import { QuickSearch } from '../../src/proof/quick.ts';
@@ -66,12 +66,12 @@ describe('search', () => {
 
   it('raises no false alarm on random bytes and random text', () => {
     const fresh = new Needles(canariesFor(['a', 'b', 'c']));
-    assert(
-      property(
-        oneof(
-          uint8Array({ maxLength: 2000 }).map(array => Buffer.from(array)),
-          uint8Array({ maxLength: 2000 }).map(array => bytes(Buffer.from(array).toString('base64'))),
-          string({ maxLength: 2000 }).map(text => Buffer.from(text)),
+    fc.assert(
+      fc.property(
+        fc.oneof(
+          fc.uint8Array({ maxLength: 2000 }).map(array => Buffer.from(array)),
+          fc.uint8Array({ maxLength: 2000 }).map(array => bytes(Buffer.from(array).toString('base64'))),
+          fc.string({ maxLength: 2000 }).map(text => Buffer.from(text)),
         ),
         text => search(text, fresh).length === 0,
       ),
