@@ -285,6 +285,12 @@ describe('stubgate verify -- CMD', () => {
     expect(code).toBe(0);
   });
 
+  it('fails for a command that is not there', async () => {
+    const { stdout, code } = await stubgate(project(), 'verify', '--', 'no-such-command-here');
+    expect(stdout).toMatch(/not seen: the command: it was not there, or could not be run: exit code 127/);
+    expect(code).toBe(1);
+  });
+
   it('shows no secret that stands in the command itself', async () => {
     const { cwd, env } = project();
     const ran = await stubgate(

@@ -24,6 +24,8 @@ import type { ProgramOptions, Scene } from './scene.ts';
 
 /** Output that is kept to be looked at; behind it nothing is. */
 const MAX_OUTPUT = 64 * 1024 * 1024;
+/** Up to this it is read in every way; more of it for whole secrets in the common spellings. */
+const SMALL_OUTPUT = 1024 * 1024;
 /** For output that is still under way when the command has ended, ms. */
 const LAST_OUTPUT_MS = 500;
 
@@ -52,10 +54,10 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramReport
       exitCode,
       leaks: [
         ...watched.leaks,
-        ...output.search(needles),
+        ...output.search(needles, new QuickSearch(scene.canaries())),
         ...written.leaks.filter(({ place }) => !seen.has(place)),
       ],
-      unseen: [...watched.unseen, ...written.unseen, ...output.unseen()],
+      unseen: [...didNotRun(exitCode), ...watched.unseen, ...written.unseen, ...output.unseen()],
       looked: { ...watched.looked, files: watched.looked.files + written.files, outputBytes: output.length },
       breakOuts,
       allowed: allowed - before.allowed,
@@ -64,6 +66,12 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramReport
   } finally {
     await scene.close();
   }
+}
+
+/** What a shell says of a command that is not there, or may not be run, proves nothing (POSIX sh). */
+function didNotRun(exitCode: number): Unseen[] {
+  if (exitCode !== 126 && exitCode !== 127) return [];
+  return [{ what: 'the command', why: `it was not there, or could not be run: exit code ${exitCode}` }];
 }
 
 /** What is told of the command shows no secret. */
@@ -140,14 +148,18 @@ class Output {
     clearTimeout(timer);
   }
 
-  search(needles: Needles): ProgramLeak[] {
+  search(needles: Needles, quick: QuickSearch): ProgramLeak[] {
     return [...this.#streams].flatMap(([name, pieces]) => {
       const bytes = Buffer.concat(pieces);
-      return search(bytes, needles).map(found => ({
-        ...found,
-        kind: 'output' as const,
-        place: `${name}${lineOf(bytes, found.credential, needles)}`,
-      }));
+      const leak = (found: Pick<ProgramLeak, 'credential' | 'spelling'>, where: string): ProgramLeak => ({
+        credential: found.credential,
+        spelling: found.spelling,
+        kind: 'output',
+        place: `${name}${where}`,
+      });
+      if (bytes.length > SMALL_OUTPUT)
+        return quick.in(bytes).map(found => leak(found, `, offset ${found.offset}`));
+      return search(bytes, needles).map(found => leak(found, lineOf(bytes, found.credential, needles)));
     });
   }
 

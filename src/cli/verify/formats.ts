@@ -44,6 +44,11 @@ export function asSarif(results: Results): string {
   return `${JSON.stringify(sarif(SARIF_RULES, found), undefined, 2)}\n`;
 }
 
+const waysOut = ({ breakOuts }: ProgramReport): string[] =>
+  breakOuts
+    .filter(({ verdict }) => verdict === 'OPEN')
+    .map(({ what, detail }) => `a way out is open: ${what}: ${detail}`);
+
 interface Case extends TestCase {
   readonly col: number;
   readonly leaks: readonly string[];
@@ -80,7 +85,7 @@ function casesOf({ file, report, program }: Results): Case[] {
         one(
           `the program ${program.command[0]}`,
           undefined,
-          program.leaks.map(programLine),
+          [...program.leaks.map(programLine), ...waysOut(program)],
           program.unseen.map(({ what, why }) => `${what}: ${why}`),
         ),
       ]

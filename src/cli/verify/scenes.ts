@@ -45,6 +45,13 @@ function canaryVariables(
 /** The configuration's own vaults and upstreams. */
 export async function realScene({ compiled, profile, inherited }: ProgramOptions): Promise<Scene> {
   const known = new KnownSecrets();
+  const { sources, vaults } = known.rewrite(compiled);
+  const names = compiled.profiles.get(profile)?.credentials ?? [];
+  // Known before the command starts, and looked for even if it asks for nothing.
+  for (const name of names) {
+    const ref = sources.get(name)?.ref;
+    if (ref) await vaults.get(ref.vault)?.read(ref, AbortSignal.timeout(10_000));
+  }
   const dir = mkdtempSync(join(tmpdir(), 'stubgate-verify-'));
   const gate = await startGate({
     configFile: compiled.config.file,
@@ -54,13 +61,6 @@ export async function realScene({ compiled, profile, inherited }: ProgramOptions
     rewrite: next => known.rewrite(next),
   });
   const { session, token } = gate.createSession({ profile, sub: 'stubgate verify' });
-  const { sources, vaults } = known.rewrite(compiled);
-  const names = compiled.profiles.get(profile)?.credentials ?? [];
-  // Known before the command starts, and looked for even if it asks for nothing.
-  for (const name of names) {
-    const ref = sources.get(name)?.ref;
-    if (ref) await vaults.get(ref.vault)?.read(ref, AbortSignal.timeout(10_000));
-  }
   return {
     ...sceneOf(gate, session, token),
     inherited,
