@@ -8,6 +8,8 @@ export interface WatchOrder {
   readonly canaries: readonly Canary[];
   /** Session's id: a process that has it in its environment is the sandbox's. */
   readonly session: string;
+  /** Folders that the sandbox has of its own, so that its files are seen through its processes only. */
+  readonly ownFolders: readonly string[];
 }
 
 export interface Watch {

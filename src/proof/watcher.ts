@@ -1,7 +1,8 @@
 /** The thread that looks at a program's processes while it runs. `workerData`: WatchOrder. */
+import { type Stats, statSync } from 'node:fs';
 import { parentPort, type MessagePort, workerData } from 'node:worker_threads';
 import type { Canary } from './canary.ts';
-import { searchFile } from './files.ts';
+import { searchFile, writtenSince } from './files.ts';
 import { type InMemory, searchMemory } from './memory.ts';
 import {
   argumentsOf,
@@ -39,6 +40,8 @@ class Watcher {
   readonly #ours = new Map<number, boolean>();
   readonly #commands = new Map<number, string>();
   readonly #files = new Set<string>();
+  readonly #since = Date.now();
+  #foldersAt = 0;
   /** When memory was looked through last, by pid. */
   readonly #memory = new Map<number, number>();
 
@@ -65,20 +68,36 @@ class Watcher {
     const ours = this.#sandbox();
     for (const process of ours) {
       this.#started(process);
-      for (const file of openFiles(process.pid)) {
-        const { dev, ino, mtimeMs, size } = file.stats;
-        const id = `${dev} ${ino} ${mtimeMs} ${size}`;
-        if (this.#files.has(id)) continue;
-        this.#files.add(id);
-        this.#looked.files++;
-        const found = quietly(() => searchFile(file.link, this.#needles, this.#quick)) ?? [];
-        for (const { offset, ...one } of found) {
-          const at = offset < 0 ? '' : `, offset ${offset}`;
-          this.#leak({ ...one, kind: 'file', place: `${nameOf(process)}: its open file ${file.path}${at}` });
-        }
-      }
+      for (const { link, path, stats } of openFiles(process.pid))
+        this.#lookInto({ path: link, stats }, `${nameOf(process)}: its open file ${path}`);
     }
     this.#lookThroughMemory(ours);
+    this.#lookThroughFolders(ours);
+  }
+
+  /** As the processes see them (proc_pid_root(5)); the last one that was started is the likeliest to be inside. */
+  #lookThroughFolders(ours: readonly Process[]): void {
+    const now = performance.now();
+    const last = ours.at(-1);
+    if (!last || now - this.#foldersAt < MEMORY_MS) return;
+    this.#foldersAt = now;
+    const root = `/proc/${last.pid}/root`;
+    const folders = this.#order.ownFolders.map(folder => `${root}${folder}`);
+    for (const path of writtenSince(folders, this.#since).files) {
+      const stats = quietly(() => statSync(path));
+      if (stats) this.#lookInto({ path, stats }, `file ${path.slice(root.length)} of the sandbox`);
+    }
+  }
+
+  /** A file, again whenever it was written. */
+  #lookInto({ path, stats }: { path: string; stats: Stats }, place: string): void {
+    const { dev, ino, mtimeMs, size } = stats;
+    const id = `${dev} ${ino} ${mtimeMs} ${size}`;
+    if (this.#files.has(id)) return;
+    this.#files.add(id);
+    this.#looked.files++;
+    for (const { offset, ...one } of quietly(() => searchFile(path, this.#needles, this.#quick)) ?? [])
+      this.#leak({ ...one, kind: 'file', place: `${place}${offset < 0 ? '' : `, offset ${offset}`}` });
   }
 
   /** The command's processes, and those that left it. */

@@ -307,6 +307,19 @@ describe('stubgate verify -- CMD', () => {
     expect(ran.stdout).not.toContain(SECRET);
   });
 
+  needs('bwrap')('looks into the folders that an isolated sandbox has of its own', async () => {
+    const { cwd, env } = project();
+    writeFileSync(join(cwd, 'script'), `echo ${SECRET} >/tmp/notes; sleep 1`);
+    const where = { cwd, env: { ...env, STUBGATE_TEST_TOKEN: SECRET } };
+    const ran = await stubgate(where, 'verify', '--real', '--isolate', '--json', '--', 'sh', 'script');
+    expect(told(ran).program.leaks).toContainEqual({
+      credential: 'env:STUBGATE_TEST_TOKEN',
+      kind: 'file',
+      place: 'file /tmp/notes of the sandbox, offset 0',
+      spelling: 'as it is',
+    });
+  });
+
   needs('bwrap')('tries each way out of an isolated sandbox from inside, and all are closed', async () => {
     const ran = await stubgate(
       project(),

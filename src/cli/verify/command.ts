@@ -39,7 +39,11 @@ export async function runProgram(options: ProgramOptions): Promise<ProgramReport
     const breakOuts = isolate ? await breakOut(compiled, scene, run) : NOT_RUN;
     const before = { ...scene.usage() };
     const since = Date.now();
-    const watch = await watchPrograms({ canaries: scene.canaries(), session: scene.answer.id });
+    const watch = await watchPrograms({
+      canaries: scene.canaries(),
+      session: scene.answer.id,
+      ownFolders: isolate ? ['/tmp', '/var/tmp'] : [],
+    });
     scene.onNew(canary => watch.add(canary));
     const output = new Output();
     const exitCode = await run({ command, args }, child => follow(child, watch, output));
