@@ -12,6 +12,7 @@ import { ObservedFlow, type Observer } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
+import type { StubIds } from './inject/signing.ts';
 import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
 import { writeTrust } from './intercept/bundle.ts';
@@ -44,6 +45,8 @@ export interface GateOptions {
   readonly config?: Config;
   /** Told of every request. */
   readonly observe?: Observer;
+  /** Changes each configuration that is loaded, such as where its secrets are. */
+  readonly rewrite?: (compiled: Compiled) => Compiled;
 }
 
 export interface NewSession {
@@ -69,6 +72,8 @@ export interface Gate {
   readonly address: { readonly host: string; readonly port: number };
   readonly openTunnels: number;
   createSession(wanted: NewSession): Promise<{ session: Session; token: string }>;
+  /** What belongs to a stub that is an AWS key. */
+  readonly stubIds: StubIds;
   /** Environment variable → stub, for one session. */
   stubEnvironment(session: Session): Record<string, string>;
   /** Takes the connections of one more listener, which another process opened. */
@@ -84,7 +89,8 @@ export interface Gate {
 /** Brings a gate up; throws an Error for the operator. Everything is in place before the listener opens. */
 export async function startGate(options: GateOptions): Promise<Gate> {
   const { log } = options;
-  const first = compileConfig(options.config ?? loadConfig(options.configFile));
+  const loaded = compileConfig(options.config ?? loadConfig(options.configFile));
+  const first = options.rewrite?.(loaded) ?? loaded;
   const authority = openAuthority(first.config.ca);
   const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
   const state = await openState(first.config.state, caKey, log);
@@ -150,13 +156,17 @@ class RunningGate implements Gate {
     });
     this.#watcher = watchConfig(
       config.file,
-      next => this.#use(next),
+      next => this.#use(options.rewrite?.(next) ?? next),
       error => this.#keep(error),
     );
   }
 
   get sessions(): Sessions {
     return this.#state.sessions;
+  }
+
+  get stubIds(): StubIds {
+    return this.#stubs;
   }
 
   get config(): Config {

@@ -14,11 +14,11 @@ const GROUPS: readonly (readonly string[])[] = [
   ['flow'],
   ['listen'],
   ['app'],
-  ['admin', 'console'],
+  ['admin', 'console', 'proof'],
   ['cli'],
   ['main'],
 ];
-const MAY_REVEAL = new Set(['inject', 'mint', 'scrub', 'secret']);
+const MAY_REVEAL = new Set(['inject', 'mint', 'scrub', 'secret', 'proof']);
 const MAX_FILE_LINES = 300;
 const MAX_FUNCTION_LINES = 60;
 

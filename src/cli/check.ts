@@ -1,14 +1,15 @@
 import { type Command, Option } from 'commander';
 import { printable } from '../audit/printable.ts';
 import { compileConfig } from '../config/compile.ts';
+import { CODES } from '../config/lint/codes.ts';
 import type { Finding } from '../config/lint/finding.ts';
 import { lint } from '../config/lint/index.ts';
 import { loadPolicy } from '../config/load.ts';
-import { ConfigError, formatProblem } from '../config/problems.ts';
+import { ConfigError, formatProblem, type Problem } from '../config/problems.ts';
 import { FAILED, USAGE } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { print, printJson } from './output.ts';
-import { type Checked, sarif } from './sarif.ts';
+import { sarif } from './sarif.ts';
 
 interface CheckOptions {
   config?: string;
@@ -41,12 +42,23 @@ function check(named: string | undefined, { config, json, format, strict }: Chec
   const checked = findAll(requireConfig(named ?? config));
   const { errors, findings } = checked;
   if (json || format === 'json') printJson(asJson(checked));
-  else if (format === 'sarif') printJson(sarif(checked));
+  else if (format === 'sarif') printJson(asSarif(checked));
   else print(asText(checked));
   const counting = findings.filter(({ level }) => strict || level === 'warning');
   if (errors.length > 0) process.exitCode = USAGE;
   else if (counting.length > 0) process.exitCode = FAILED;
 }
+
+/** What a configuration is told. */
+interface Checked {
+  readonly file: string;
+  readonly errors: readonly Problem[];
+  /** Empty if there is an error. */
+  readonly findings: readonly Finding[];
+}
+
+/** The rule of what makes a configuration invalid. */
+const INVALID = { id: 'SG000', level: 'error', title: 'A configuration that is not valid' } as const;
 
 function findAll(file: string): Checked {
   try {
@@ -57,6 +69,16 @@ function findAll(file: string): Checked {
     if (error instanceof ConfigError) return { file, errors: error.problems, findings: [] };
     throw error;
   }
+}
+
+function asSarif({ errors, findings }: Checked): object {
+  const codes = Object.entries(CODES).map(([id, { level, title }]) => ({ id, level, title }));
+  const invalid = errors.map(problem => ({ ...problem, code: INVALID.id }));
+  const found = findings.map(({ fix, ...finding }) => ({
+    ...finding,
+    message: `${finding.message}; ${fix}`,
+  }));
+  return sarif([INVALID, ...codes], [...invalid, ...found]);
 }
 
 function asText({ file, errors, findings }: Checked): string {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
 import { printable } from '../audit/printable.ts';
 
@@ -23,14 +23,21 @@ export interface Execution {
   readonly env: Readonly<Record<string, string>>;
   /** Whose standard output it has; default this process's own. */
   readonly stdout?: 'stderr';
+  /** Is given the process once it runs, and takes its stdout and stderr. Without, they are this process's own. */
+  readonly tap?: (child: ChildProcess) => void;
 }
 
 /** The command's exit code; 128 + n when signal n ended it, 127 when it is not there (POSIX sh). */
-export function execute({ command, args, env, stdout }: Execution, signals = ownSignals): Promise<number> {
+export function execute(
+  { command, args, env, stdout, tap }: Execution,
+  signals = ownSignals,
+): Promise<number> {
   return new Promise((resolve, reject) => {
     // Before the command is there: a signal must not end this process, and leave the command without its gate.
     signals(signal => void child.kill(signal));
-    const child = spawn(command, args, { env, stdio: ['inherit', stdout === 'stderr' ? 2 : 1, 2] });
+    const own = ['inherit', stdout === 'stderr' ? 2 : 1, 2] as const;
+    const child = spawn(command, args, { env, stdio: tap ? ['inherit', 'pipe', 'pipe'] : [...own] });
+    tap?.(child);
     child.on('error', (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT' && error.code !== 'EACCES') return reject(error);
       const missing = error.code === 'ENOENT';

@@ -12,6 +12,7 @@ import { runVerb } from './run.ts';
 import { sessionVerb } from './session.ts';
 import { startVerb } from './start.ts';
 import { testVerb } from './test.ts';
+import { verifyVerb } from './verify.ts';
 import { version } from './version.ts';
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
@@ -41,6 +42,7 @@ function commandLine(): Command {
     explainVerb,
     testVerb,
     diffVerb,
+    verifyVerb,
     initVerb,
     learnVerb,
     doctorVerb,

@@ -86,12 +86,8 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
     );
   }
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
-  const refs = [...compiled.sources.values()].map(({ ref }) => ref);
-  const ofMints = [...compiled.mints.values()].flatMap(({ minter }) => minter.variables ?? []);
-  const ofState = secretVariables(compiled.config.state);
-  const variables = new Set([...envNames(refs, compiled.vaults), ...ofMints, ...ofState]);
-  const kept = inheritableEnvironment(inherited, variables);
-  const execution = { command: command as string, args, env: { ...kept, ...lease.answer.env } };
+  const env = { ...keptEnvironment(compiled, inherited), ...lease.answer.env };
+  const execution = { command: command as string, args, env };
   try {
     process.exitCode = await (isolation
       ? isolated(execution, isolation, lease, { compiled, writable: options.writable })
@@ -101,10 +97,21 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
   }
 }
 
-function isolated(
+/** What a command keeps of the gate's own environment. */
+export function keptEnvironment(
+  { config, sources, vaults, mints }: Compiled,
+  inherited: Readonly<Record<string, string | undefined>>,
+): Record<string, string> {
+  const refs = [...sources.values()].map(({ ref }) => ref);
+  const ofMints = [...mints.values()].flatMap(({ minter }) => minter.variables ?? []);
+  const ofState = secretVariables(config.state);
+  return inheritableEnvironment(inherited, new Set([...envNames(refs, vaults), ...ofMints, ...ofState]));
+}
+
+export function isolated(
   execution: Execution,
   isolation: Isolation,
-  lease: Lease,
+  lease: Pick<Lease, 'answer' | 'serve'>,
   files: Pick<Wanted, 'compiled' | 'writable'>,
 ): Promise<number> {
   const proxy = new URL(lease.answer.proxy);

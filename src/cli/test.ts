@@ -15,7 +15,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Compiled } from '../config/types.ts';
 import { DONE, fail, FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
-import { junit } from './junit.ts';
+import { junit, type TestCase } from './junit.ts';
 import { print, printJson } from './output.ts';
 import { type CaseResult, runCases } from './run-cases.ts';
 
@@ -79,13 +79,19 @@ function runOnce(named: string | undefined, options: TestOptions): void {
   if (options.update) cases = update(cases, runCases(compiled, cases), options.json === true);
   const results = runCases(compiled, cases);
   const untouched = untouchedRules(compiled, results);
-  if (options.junit !== undefined) writeFileSync(options.junit, junit(results));
+  if (options.junit !== undefined)
+    writeFileSync(options.junit, junit('stubgate test', results.map(asTestCase)));
   const tellsCoverage = options.coverage === true || options.requireCoverage === true;
   if (options.json) printJson(asJson(config, results, untouched));
   else print(asText(results, tellsCoverage ? untouched : undefined, compiled.config.rules.length));
   const failed = results.some(({ mismatches }) => mismatches.length > 0);
   process.exitCode = failed || (options.requireCoverage && untouched.length > 0) ? FAILED : DONE;
 }
+
+const asTestCase = ({ mismatches, ...one }: CaseResult): TestCase => ({
+  ...one,
+  failures: mismatches.map(({ key, expected, got }) => `${key}: expected ${expected}, got ${got}`),
+});
 
 /** The files as they are after writing what their cases get. */
 function update(files: readonly CaseFile[], results: readonly CaseResult[], quiet: boolean): CaseFile[] {

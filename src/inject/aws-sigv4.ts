@@ -27,6 +27,10 @@ class AwsSigV4 implements SigningPlacement {
     this.limit = limit;
   }
 
+  get example(): Omit<Scope, 'time'> {
+    return { region: this.#regions[0] as string, service: this.#services[0] as string };
+  }
+
   find(out: OutboundHead): readonly string[] {
     return accessKeyIds(out);
   }

@@ -60,14 +60,14 @@ class Path implements Placement {
   }
 
   wires(secret: Secret): readonly Secret[] {
-    return percentWires(secret);
+    return percentWires(secret).map(segmentOf);
   }
 
   inject(out: OutboundHead, _stub: string | undefined, secret: Secret): Placed {
     const target = typeof out.target === 'string' ? out.target : out.target.reveal();
     const place = this.#locate(pathOf(target));
     if (!place) throw new Refusal('stub_missing', { hint: `Send a path with the place: ${this.slot}` });
-    const wire = secret.as(percentEncoded(secret).replace(PLAIN, percentDecode));
+    const wire = segmentOf(secret.as(percentEncoded(secret)));
     out.target = secret.as(target.slice(0, place.start) + wire.reveal() + target.slice(place.end));
     return { at: this.slot, wire };
   }
@@ -95,6 +95,11 @@ class Path implements Placement {
     const end = at + (segments[this.#index] as string).length - this.#after.length;
     return { start: at + this.#before.length, end };
   }
+}
+
+/** As a segment has it: percent-encoded only where that must be. */
+function segmentOf(encoded: Secret): Secret {
+  return encoded.as(encoded.reveal().replace(PLAIN, percentDecode));
 }
 
 function pathOf(target: string): string {

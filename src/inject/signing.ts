@@ -1,3 +1,4 @@
+import type { Scope } from './sigv4/signer.ts';
 import type { OutboundHead, Placement } from '../types.ts';
 
 /**
@@ -7,6 +8,8 @@ import type { OutboundHead, Placement } from '../types.ts';
 export interface SigningPlacement extends Placement {
   /** Bytes of a body that is received whole, because its hash is signed and not told. */
   readonly limit: number;
+  /** One that the rule signs for. */
+  readonly example: Omit<Scope, 'time'>;
   /** What stands at the place when that stub has signed. */
   idOf(stub: string, ids: StubIds): string;
   /** How many stubs stand beside the id, where they belong: none, or a session token. */

@@ -183,7 +183,7 @@ it('writes JUnit XML, whatever a case is called', async () => {
   <testsuite name="/stubgate.cases.yaml" tests="2" failures="1" errors="0" skipped="0">
     <testcase name="GET https://moved.example.test/" classname="/stubgate.cases.yaml" file="/stubgate.cases.yaml" line="3"/>
     <testcase name="&#60;b&#62; &#38; &#34;c&#34; \ufffd" classname="/stubgate.cases.yaml" file="/stubgate.cases.yaml" line="5">
-      <failure message="/stubgate.cases.yaml:5: verdict: expected deny, got allow" type="mismatch">verdict: expected deny, got allow</failure>
+      <failure message="/stubgate.cases.yaml:5: verdict: expected deny, got allow" type="failure">verdict: expected deny, got allow</failure>
     </testcase>
   </testsuite>
 </testsuites>

@@ -88,7 +88,7 @@ const NO_SANDBOX =
   'the command was not run: bwrap could not isolate it; allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, ' +
   'user.max_user_namespaces; with AppArmor a profile for bwrap; in a container its seccomp profile)';
 
-function startSandbox({ bwrap, filter, view, host, port }: Isolated): ChildProcess {
+function startSandbox({ bwrap, filter, view, host, port, tap }: Isolated): ChildProcess {
   const options = [
     '--unshare-all',
     '--unshare-user',
@@ -105,11 +105,13 @@ function startSandbox({ bwrap, filter, view, host, port }: Isolated): ChildProce
     ...(hasTerminal() ? [] : ['--new-session']),
   ];
   const inside = [process.execPath, INSIDE, host, `${port}`];
+  const output = tap ? 'pipe' : 'inherit';
   const child = spawn('/bin/sh', ['-c', IGNORING, 'sh', bwrap, ...options, '--', ...inside], {
     // The command's own environment reaches it over the channel: nobody reads it in a list of processes.
     env: {},
-    stdio: ['inherit', 'inherit', 'inherit', 'ipc', 'pipe', 'pipe'],
+    stdio: ['inherit', output, output, 'ipc', 'pipe', 'pipe'],
   });
+  tap?.(child);
   const signals = channel(child, SIGNALS_FD);
   ownSignals(signal => void signals.write(`${signal}\n`));
   // It closes when the command's parent ends. The command may have stopped what waits for that (ptrace(2)).
