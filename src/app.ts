@@ -1,4 +1,8 @@
 import type { Server } from 'node:net';
+import type { Alarms } from './alarms/alarms.ts';
+import { openAlarms } from './app/alarms.ts';
+import { budgetsOf, onAlarmOf } from './app/budgets.ts';
+import { Events } from './app/events.ts';
 import { listenLimits, upstreamLimits } from './app/limits.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
@@ -16,9 +20,12 @@ import { deriveKey, StubKey } from './inject/stub.ts';
 import { writeTrust } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
+import { Limiter } from './limits/limiter.ts';
+import { Refused } from './limits/refused.ts';
 import { ProxyListener } from './listen/proxy.ts';
 import { openState } from './state/open.ts';
 import type { Sessions } from './state/sessions.ts';
+import type { Dial } from './mint/http.ts';
 import type { State } from './state/state.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
@@ -55,6 +62,7 @@ export interface Gate {
   readonly config: Config;
   readonly sessions: Sessions;
   readonly metrics: Metrics;
+  readonly events: Events;
   readonly audit: AuditLog;
   readonly authority: Authority;
   /** For sandboxes: our CA alone, and the system's, the operator's and ours together. */
@@ -98,6 +106,7 @@ export async function startGate(options: GateOptions): Promise<Gate> {
 
 class RunningGate implements Gate {
   readonly metrics = new Metrics();
+  readonly events = new Events(this.metrics);
   readonly audit: AuditLog;
   readonly authority: Authority;
   readonly caFile: string;
@@ -109,6 +118,8 @@ class RunningGate implements Gate {
   readonly #state: State;
   readonly #stubs: StubKey;
   readonly #secrets: Secrets;
+  readonly #limiter: Limiter;
+  readonly #alarms: Alarms;
   readonly #flow: Flow;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
@@ -124,18 +135,23 @@ class RunningGate implements Gate {
     const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
+    const { log } = options;
+    const dial: Dial = (host, port) =>
+      this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port });
+    this.#limiter = new Limiter(new Refused(log, limit => this.metrics.limited(limit)), state.permits);
+    this.#alarms = openAlarms(state, this.metrics, this.events, log, dial);
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
-      log: options.log,
+      log,
       sessions: {
         list: () => state.sessions.known(),
         onEnd: listener => state.sessions.onEnd(listener),
       },
       store: state.store,
-      dial: (host, port) =>
-        this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
+      dial,
     });
     this.#flow = new Flow(this.#rooms(compiled));
+    this.#alarms.configure(config.alarms, onAlarmOf(compiled));
     this.#listener = new ProxyListener({
       flow: this.#flow,
       sessions: state.sessions,
@@ -186,12 +202,14 @@ class RunningGate implements Gate {
       );
     }
     const stubs = found.credentials.map(name => [name, this.#mint(name)] as const);
-    return this.sessions.create({
+    const created = await this.sessions.create({
       profile,
       ttlMs: Math.min(ttlMs ?? found.ttlMs, found.ttlMs),
       ...who,
       stubs: new Map(stubs),
     });
+    this.events.created(created.session);
+    return created;
   }
 
   stubEnvironment(session: Session): Record<string, string> {
@@ -210,6 +228,8 @@ class RunningGate implements Gate {
   async stop(): Promise<void> {
     this.#watcher.close();
     await this.#listener.drain(this.config.limits.drainMs);
+    await this.#alarms.close();
+    this.#limiter.close();
     await this.#secrets.close();
     this.#flow.rooms.upstream.close();
     this.audit.close();
@@ -222,17 +242,19 @@ class RunningGate implements Gate {
     return this.#stubs.mint(parseShape(found.stub.shape));
   }
 
-  #rooms({ config, profiles, mints }: Compiled): Rooms {
-    const { log } = this.#options;
+  #rooms(compiled: Compiled): Rooms {
+    const { config, profiles, mints } = compiled;
     return {
       profiles,
-      keyring: new Keyring(this.#secrets, mints.keys(), log),
+      keyring: new Keyring(this.#secrets, mints.keys(), this.#options.log),
       stubs: this.#stubs,
       audit: this.audit,
       metrics: this.metrics,
-      log,
-      alarm: alarm => this.#state.publish(alarm),
+      log: this.#options.log,
+      alarm: (code, event, session) => this.#alarms.raise(code, event, session),
       upstream: this.#upstream(config),
+      // Last: nothing may fail once other limits hold.
+      limits: this.#limiter.reconfigure(budgetsOf(compiled)),
     };
   }
 
@@ -264,6 +286,7 @@ class RunningGate implements Gate {
     const old = this.#flow.rooms.upstream;
     this.#compiled = next;
     this.#secrets.reconfigure(next);
+    this.#alarms.configure(next.config.alarms, onAlarmOf(next));
     this.#flow.rooms = rooms;
     old.close();
     log.info('configuration reloaded', { file });

@@ -4,6 +4,7 @@ import { inheritableEnvironment } from '../admin/environment.ts';
 import { writeTrustFiles } from '../admin/trust.ts';
 import { type SessionAnswer, sessionAnswer } from '../admin/wiring.ts';
 import type { Gate, GateOptions, startGate } from '../app.ts';
+import { alarmVariables } from '../alarms/options.ts';
 import { AuditLocked } from '../audit/lock.ts';
 import type { Usage } from '../audit/metrics.ts';
 import { compileConfig } from '../config/compile.ts';
@@ -88,7 +89,7 @@ async function run([command, ...args]: string[], options: RunOptions): Promise<v
   const lease = (await leaseFromRunning(compiled, options)) ?? (await leaseFromEmbedded(compiled, options));
   const refs = [...compiled.sources.values()].map(({ ref }) => ref);
   const ofMints = [...compiled.mints.values()].flatMap(({ minter }) => minter.variables ?? []);
-  const ofState = secretVariables(compiled.config.state);
+  const ofState = [...secretVariables(compiled.config.state), ...alarmVariables(compiled.config.alarms)];
   const variables = new Set([...envNames(refs, compiled.vaults), ...ofMints, ...ofState]);
   const kept = inheritableEnvironment(inherited, variables);
   const execution = { command: command as string, args, env: { ...kept, ...lease.answer.env } };

@@ -99,7 +99,7 @@ export class SecretCache {
       // It may have been asked for before the value was replaced.
       const read = await entry.inFlight;
       if (!read.equals(rejected)) return read;
-      if (entry.inFlight) return entry.inFlight;
+      if (entry.inFlight !== undefined) return entry.inFlight;
     }
     if (!entry.mayRefetch(status, now)) return now < entry.freshUntil ? entry.current : this.get(name);
     return this.#fetch(name, entry, status === 401 ? rejected.version : undefined);

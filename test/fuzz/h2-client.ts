@@ -155,7 +155,7 @@ export async function tryClient(
   client.socket.destroy();
   const wrong =
     last ?? (await audited(place, client, said, session)) ?? forwarded(place, said, host, session);
-  place.gate.gate.sessions.revoke(session.id);
+  void place.gate.gate.sessions.revoke(session.id);
   return wrong && `${wrong}; to ${host} ${input.toString('hex')}`;
 }
 

@@ -97,7 +97,7 @@ export async function tryUpstream(place: Place, random: Random, seed?: Buffer): 
   const wrong = isSettled
     ? (answered(client, said, method, place.secret) ?? (await audited(place, session.id)))
     : 'no answer';
-  place.gate.gate.sessions.revoke(session.id);
+  void place.gate.gate.sessions.revoke(session.id);
   return wrong && `${wrong}; to ${method} ${input.toString('hex')}`;
 }
 
