@@ -83,9 +83,10 @@ export class Deliveries {
     const body = JSON.stringify(told);
     const { log, count, backoffMs = BACKOFF_MS } = this.#options;
     for (const wait of [...backoffMs, undefined]) {
+      const isFinal = this.#closing.signal.aborted;
       const sent = await this.#send(id, body);
       if (sent.done) return count('delivered');
-      const isLast = wait === undefined || !sent.again || this.#closing.signal.aborted;
+      const isLast = wait === undefined || !sent.again || isFinal;
       log.warn(isLast ? 'an alarm could not be delivered' : 'an alarm is not delivered yet', {
         cause: sent.why,
         request_id: told.request_id,
