@@ -24,7 +24,18 @@ interface Charge {
 }
 
 /** What one session, one profile or one credential has taken of its budgets. */
-type Account = Partial<Record<Kind, { readonly bucket: Bucket; readonly name: LimitName }>>;
+type Account = Partial<Record<Kind, Named>>;
+
+interface Named {
+  readonly bucket: Bucket;
+  readonly name: LimitName;
+}
+
+/** An account, and the limits that it was made for. */
+interface Opened {
+  readonly limits: CredentialLimits;
+  readonly account: Account;
+}
 
 /** How long a shared budget that never fills again is remembered behind a session's end, ms. */
 const REMEMBER_MS = 3_600_000;
@@ -40,8 +51,11 @@ export class Limiter {
   readonly #refused: Refused;
   readonly #permits: Permits | undefined;
   #options: LimitsOptions = { profiles: new Map(), credentials: new Map() };
-  #ofSession = new WeakMap<Session, { readonly limits: ProfileLimits; readonly account: Account }>();
-  readonly #accounts = new Map<string, { readonly limits: CredentialLimits; readonly account: Account }>();
+  readonly #ofSession = new WeakMap<Session, Opened>();
+  readonly #accounts = {
+    profile: new Map<string, Opened>(),
+    credential: new Map<string, Opened>(),
+  };
   /** Open tunnels by session, or by the name of a profile that its sessions share. */
   readonly #tunnels = new Map<string, number>();
   /** Those that hold permits ahead. */
@@ -69,7 +83,7 @@ export class Limiter {
   /** A request has come, whatever becomes of it. Throws, or rejects with, `rate_limited`. */
   arrive(session: Session): Promise<void> | undefined {
     const { rate } = this.#accountOf(session);
-    return rate && this.#charge([{ ...rate, permits: 1 }], session);
+    return rate && this.#charge([chargeOf(rate, 1)], session);
   }
 
   /**
@@ -82,17 +96,17 @@ export class Limiter {
     bytes: number,
     expected = 0,
   ): Promise<void> | undefined {
-    const { requests, bytes: ofSession } = this.#accountOf(session);
     const charges: Charge[] = [];
-    if (requests) charges.push({ ...requests, permits: 1 });
-    if (ofSession) charges.push({ ...ofSession, permits: bytes });
-    for (const account of this.#accountsOf(credentials)) {
-      if (account.rate) charges.push({ ...account.rate, permits: 1 });
-      if (account.requests) charges.push({ ...account.requests, permits: 1 });
-      if (account.bytes) charges.push({ ...account.bytes, permits: bytes });
+    const own = this.#accountOf(session);
+    if (own.requests) charges.push(chargeOf(own.requests, 1));
+    if (own.bytes) charges.push(chargeOf(own.bytes, bytes));
+    for (const { rate, requests, bytes: sent } of this.#accountsOf(credentials)) {
+      if (rate) charges.push(chargeOf(rate, 1));
+      if (requests) charges.push(chargeOf(requests, 1));
+      if (sent) charges.push(chargeOf(sent, bytes));
     }
     if (charges.length === 0) return undefined;
-    for (const { bucket, name } of charges) {
+    for (const { bucket, name } of expected > 0 ? charges : []) {
       const wait = name.kind === 'bytes_out' ? bucket.lacks(bytes + expected) : 0;
       if (wait > 0) throw this.#refused.refusal(name, session, wait);
     }
@@ -106,7 +120,7 @@ export class Limiter {
     if (counted.length === 0) return undefined;
     return permits =>
       this.#charge(
-        counted.map(one => ({ ...one, permits })),
+        counted.map(one => chargeOf(one, permits)),
         session,
       );
   }
@@ -196,16 +210,19 @@ export class Limiter {
   }
 
   #accountsOf(credentials: readonly string[]): readonly Account[] {
-    if (this.#options.credentials.size === 0 || credentials.length === 0) return [];
-    return [...new Set(credentials)].flatMap(name => {
+    const accounts: Account[] = [];
+    if (this.#options.credentials.size === 0) return accounts;
+    for (const [i, name] of credentials.entries()) {
       const limits = this.#options.credentials.get(name);
-      return limits ? [this.#account('credential', name, limits)] : [];
-    });
+      // One that stands in two places is used once.
+      if (limits && credentials.indexOf(name) === i) accounts.push(this.#account('credential', name, limits));
+    }
+    return accounts;
   }
 
   #account(scope: 'profile' | 'credential', name: string, limits: CredentialLimits): Account {
-    const key = `${scope} ${name}`;
-    const known = this.#accounts.get(key);
+    const accounts = this.#accounts[scope];
+    const known = accounts.get(name);
     if (known?.limits === limits) return known.account;
     const account = this.#make(
       scope,
@@ -214,7 +231,7 @@ export class Limiter {
       LEAST_LIFE_MS,
       known?.account,
     );
-    this.#accounts.set(key, { limits, account });
+    accounts.set(name, { limits, account });
     return account;
   }
 
@@ -258,6 +275,10 @@ function keyOf(per: 'session' | 'profile', session: Session): string {
 
 function nameOf(scope: LimitName['scope'], kind: LimitName['kind'], name: string): LimitName {
   return { scope, kind, name };
+}
+
+function chargeOf({ bucket, name }: Named, permits: number): Charge {
+  return { bucket, permits, name };
 }
 
 function giveBack(charges: readonly Charge[]): void {

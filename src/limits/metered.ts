@@ -94,14 +94,15 @@ export class Metered implements Sink {
 /** The same for a stream of bytes that nobody reads; past the limit it fails with the Refusal. */
 export function meteredStream(meter: Meter): Transform {
   return new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      try {
-        const paying = meter(chunk.length);
-        if (!paying) return done(null, chunk);
-        paying.then(() => this.push(chunk)).then(() => done(), done);
-      } catch (thrown) {
-        done(thrown as Error);
-      }
+    transform(chunk: Buffer, _encoding, passed) {
+      passOn(meter, chunk).then(
+        () => passed(null, chunk),
+        (thrown: Error) => passed(thrown),
+      );
     },
   });
+}
+
+async function passOn(meter: Meter, chunk: Buffer): Promise<void> {
+  await meter(chunk.length);
 }

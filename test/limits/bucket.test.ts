@@ -85,7 +85,7 @@ describe('a bucket that gates share', () => {
     const shop = new Shop();
     const buckets = [1, 2, 3].map(() => new SharedBucket('a', budget, shop, 1000));
     const waits = await Promise.all(
-      Array.from({ length: 3000 }, (_, i) => (buckets[i % 3] as SharedBucket).take(1)),
+      Array.from({ length: 3000 }, async (_, i) => (buckets[i % 3] as SharedBucket).take(1)),
     );
     const given = waits.filter(wait => wait === 0).length;
     expect(given).toBeLessThanOrEqual(1000);
