@@ -229,7 +229,7 @@ class RunningGate implements Gate {
     this.#watcher.close();
     await this.#listener.drain(this.config.limits.drainMs);
     await this.#alarms.close();
-    this.#limiter.close();
+    await this.#limiter.close();
     await this.#secrets.close();
     this.#flow.rooms.upstream.close();
     this.audit.close();

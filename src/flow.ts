@@ -29,6 +29,7 @@ const ORDINARY: ReadonlySet<Reason> = new Set([
   'ambiguous_path',
   'upgrade_refused',
   'malformed_request',
+  'rate_limited',
 ]);
 
 /** A request's way. Order is the security property: policy before secret, scrub before client. */

@@ -56,11 +56,11 @@ export class Alarms {
 
   /** Ends what is to be ended, and delivers what is to be delivered, within some seconds. */
   async close(): Promise<void> {
-    for (const [id, timer] of this.#ending) {
+    const ending = [...this.#ending].map(([id, timer]) => {
       clearTimeout(timer);
-      this.#revoke(id);
-    }
-    await this.#deliveries.close();
+      return this.#revoke(id);
+    });
+    await Promise.all([...ending, this.#deliveries.close()]);
   }
 
   /** No request is served for it from now on; its connections end once the answer has left. */
@@ -70,18 +70,18 @@ export class Alarms {
     session.revokedAt ??= Date.now();
     this.#ending.set(
       id,
-      setTimeout(() => this.#revoke(id), ANSWER_MS),
+      setTimeout(() => void this.#revoke(id), ANSWER_MS),
     );
   }
 
-  #revoke(id: string): void {
+  async #revoke(id: string): Promise<void> {
     this.#ending.delete(id);
-    const { log } = this.#options;
+    const { log, revoke } = this.#options;
     log.warn('a session ends: it raised an alarm', { session: id });
-    Promise.resolve()
-      .then(() => this.#options.revoke(id))
-      .catch((cause: unknown) =>
-        log.warn('the other gates are not told yet that a session ended', { cause }),
-      );
+    try {
+      await revoke(id);
+    } catch (cause) {
+      log.warn('the other gates are not told yet that a session ended', { cause });
+    }
   }
 }

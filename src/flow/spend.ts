@@ -1,3 +1,4 @@
+import { asRefusal } from '../errors.ts';
 import { messageInjections } from '../inject/websocket.ts';
 import type { Limiter, Meter } from '../limits/limiter.ts';
 import type { Job } from './judge.ts';
@@ -25,7 +26,7 @@ export function meterOf(
   if (!meter) return undefined;
   const refused = (thrown: unknown): never => {
     // For an answer that has begun, and can only be cut.
-    entry.event.reason = 'rate_limited';
+    entry.event.reason = asRefusal(thrown).code;
     throw thrown;
   };
   return bytes => {

@@ -66,7 +66,7 @@ export class Limiter {
   constructor(refused: Refused, permits: Permits | undefined) {
     this.#refused = refused;
     this.#permits = permits;
-    if (permits) this.#sweeper = setInterval(() => this.#release(false), SWEEP_MS).unref();
+    if (permits) this.#sweeper = setInterval(() => void this.#release(false), SWEEP_MS).unref();
   }
 
   /** Takes the limits of another configuration. What was taken stays taken. Undefined if there are none. */
@@ -75,9 +75,10 @@ export class Limiter {
     return options.profiles.size + options.credentials.size > 0 ? this : undefined;
   }
 
-  close(): void {
+  /** Gives back what was taken ahead. Never rejects. */
+  async close(): Promise<void> {
     clearInterval(this.#sweeper);
-    this.#release(true);
+    await this.#release(true);
   }
 
   /** A request has come, whatever becomes of it. Throws, or rejects with, `rate_limited`. */
@@ -262,8 +263,8 @@ export class Limiter {
     return new SharedBucket(name, budget, this.#permits, lifeMs, this.#shared);
   }
 
-  #release(all: boolean): void {
-    for (const bucket of this.#shared) bucket.release(all);
+  async #release(all: boolean): Promise<void> {
+    await Promise.all([...this.#shared].map(bucket => bucket.release(all)));
   }
 }
 

@@ -90,14 +90,14 @@ export class SharedBucket implements Bucket {
   }
 
   /** Gives back what nobody has wanted for a while, or all. */
-  release(all: boolean): void {
+  async release(all: boolean): Promise<void> {
     if (!all && performance.now() - this.#usedAt < IDLE_MS) return;
     const permits = this.#held;
     this.#held = 0;
     this.#holders.delete(this);
     if (permits === 0) return;
     // What cannot be given back is lost, not free.
-    this.#permits.giveBack(this.#name, this.budget, permits, this.#lifeMs).catch(() => {});
+    await this.#permits.giveBack(this.#name, this.budget, permits, this.#lifeMs).catch(() => {});
   }
 
   /** For a tenth of a second, or a small part of the whole. */
@@ -149,7 +149,7 @@ export class SharedBucket implements Bucket {
     if (isAll || late.length === 0) return;
     const there = left + this.#held;
     for (const { permits, resolve } of late) resolve(Math.max(1, waitFor(permits, there, this.budget)));
-    if (later.length === 0) this.release(true);
+    if (later.length === 0) void this.release(true);
   }
 
   #serveAlone(cause: unknown): void {

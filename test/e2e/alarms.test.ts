@@ -12,7 +12,7 @@ import { adminToken } from '../../src/intercept/ca.ts';
 import { canary, leaks } from '../support/canary.ts';
 import { type LocalGate, startTestGate, type TestSession } from '../support/gate.ts';
 import { openH2 } from '../support/h2.ts';
-import { connect, header, openTls, readReply, request, type Reply } from '../support/raw-client.ts';
+import { connect, dial, header, openTls, readReply, request, type Reply } from '../support/raw-client.ts';
 import { hasRedis, startRedis, until } from '../support/redis.ts';
 import { tempFolder } from '../support/temp.ts';
 import { type HttpUpstream, startHttp, startRaw } from '../support/upstream.ts';
@@ -254,9 +254,8 @@ test.skipIf(!hasRedis)('on_alarm: revoke ends the session at every gate', async 
   expect(performance.now() - from).toBeLessThan(1000);
 });
 
-test('who watches /v1/events hears of alarms, sessions and refusals', async () => {
-  const place = await open({}, { profile: { on_alarm: 'revoke' } });
-  const { gate } = place;
+/** The control plane of a gate: what asks it for its events. */
+async function watcherOf({ gate }: Place): Promise<(authorization?: string) => Promise<IncomingMessage>> {
   const admin = await startAdmin(
     gate.gate,
     writeTrustFiles(gate.gate.caFile, gate.gate.bundleFile),
@@ -264,15 +263,22 @@ test('who watches /v1/events hears of alarms, sessions and refusals', async () =
   );
   onTestFinished(() => admin.close());
   const token = adminToken(gate.files.caDir);
-  const watch = async (authorization: string): Promise<IncomingMessage> => {
+  return async (authorization = `Bearer ${token}`) => {
     const asked = httpRequest(`http://${admin.address}/v1/events`, { headers: { authorization } });
     asked.on('error', () => undefined);
     asked.end();
     const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    answer.on('error', () => undefined);
     return answer;
   };
+}
+
+test('who watches /v1/events hears of alarms, sessions and refusals', async () => {
+  const place = await open({}, { profile: { on_alarm: 'revoke' } });
+  const { gate } = place;
+  const watch = await watcherOf(place);
   expect((await watch('Bearer wrong')).statusCode).toBe(401);
-  const watching = await watch(`Bearer ${token}`);
+  const watching = await watch();
   expect([watching.statusCode, watching.headers['content-type']]).toEqual([
     200,
     'text/event-stream; charset=utf-8',
@@ -296,5 +302,67 @@ test('who watches /v1/events hears of alarms, sessions and refusals', async () =
   ]);
   expect([leaks(text, place.stub), leaks(text, made.token)]).toEqual([[], []]);
   watching.destroy();
-  await until('the stream is over', () => watching.destroyed);
+});
+
+test('so many may watch at a time, and who has left makes room', async () => {
+  const place = await open({});
+  const watch = await watcherOf(place);
+  const all = await Promise.all(Array.from({ length: 32 }, () => watch()));
+  expect(all.map(({ statusCode }) => statusCode)).toEqual(Array.from({ length: 32 }, () => 200));
+  expect((await watch()).statusCode).toBe(429);
+  for (const one of all) one.destroy();
+  await until('there is room', async () => {
+    const again = await watch();
+    again.destroy();
+    return again.statusCode === 200;
+  });
+});
+
+test('one who does not read holds up nobody, and hears how much was missed', async () => {
+  const place = await open({});
+  const watch = await watcherOf(place);
+  const watching = await watch();
+  let text = '';
+  watching.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
+  await until('it watches', () => text.includes(': watching\n\n'));
+  watching.pause();
+  const labels = { note: 'x'.repeat(250) };
+  for (let i = 0; i < 20_000; i++)
+    place.gate.gate.events.tell({ type: 'session.created', data: sessionEvent(labels) });
+  watching.resume();
+  await until('it hears', () => text.includes('event: missed\n'));
+  expect(Number(/event: missed\ndata: \{"count":(\d+)\}/.exec(text)?.[1])).toBeGreaterThan(10_000);
+});
+
+const sessionEvent = (labels: Readonly<Record<string, string>>) => ({
+  time: '2026-01-01T00:00:00.000Z',
+  session: 's_1',
+  profile: 'default',
+  sub: null,
+  act: null,
+  labels,
+});
+
+test('an alarm at CONNECT ends the session, too, and is answered', async () => {
+  const place = await open({ on_alarm: 'revoke' });
+  const peer = await dial(place.session.proxy.port);
+  await peer.send(
+    `CONNECT ${RAW}:443 HTTP/1.1\r\nHost: ${RAW}:443\r\nX-Note: ${place.stub}\r\nProxy-Authorization: ${place.session.proxy.authorization}\r\n\r\n`,
+  );
+  expect(header(await readReply(peer), 'stubgate-reason')).toBe('stub_misplaced');
+  peer.cut();
+  expect((await connect(place.session.proxy, `${RAW}:443`)).reply.status).toBe(407);
+});
+
+test('a real secret is told of though the request is past a limit', async () => {
+  const place = await open({}, { profile: { limits: { requests_per_second: 1, burst: 1 } } });
+  const head = `GET / HTTP/1.1\r\nHost: ${HOST}\r\nAuthorization: Bearer ${place.stub}\r\n\r\n`;
+  const peer = await openTls(place.session.proxy, place.gate.ca, HOST);
+  await peer.send(head);
+  await (await place.raw.next()).send('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+  expect((await readReply(peer)).status).toBe(200);
+  await peer.send(head + head.replace(place.stub, place.secret));
+  expect(header(await readReply(peer), 'stubgate-reason')).toBe('rate_limited');
+  expect(header(await readReply(peer), 'stubgate-reason')).toBe('secret_in_request');
+  peer.cut();
 });
