@@ -39,8 +39,6 @@ interface Opened {
 
 /** How long a shared budget that never fills again is remembered behind a session's end, ms. */
 const REMEMBER_MS = 3_600_000;
-/** And one that does, at least; what it needs to fill again comes on top. */
-const LEAST_LIFE_MS = 10_000;
 const SWEEP_MS = 500;
 
 /**
@@ -225,13 +223,7 @@ export class Limiter {
     const accounts = this.#accounts[scope];
     const known = accounts.get(name);
     if (known?.limits === limits) return known.account;
-    const account = this.#make(
-      scope,
-      { session: name, profile: name },
-      limits,
-      LEAST_LIFE_MS,
-      known?.account,
-    );
+    const account = this.#make(scope, { session: name, profile: name }, limits, REMEMBER_MS, known?.account);
     accounts.set(name, { limits, account });
     return account;
   }

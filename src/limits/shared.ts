@@ -26,6 +26,8 @@ export interface Granted {
 
 /** Permits that were taken ahead are given back when nobody has wanted one for so long, ms. */
 const IDLE_MS = 1000;
+/** A budget with a time is remembered until it is whole again, at least so long, ms. */
+const LEAST_LIFE_MS = 10_000;
 
 interface Waiter {
   readonly permits: number;
@@ -51,7 +53,7 @@ export class SharedBucket implements Bucket {
   /** This gate's share while nobody answers. */
   #alone: LocalBucket | undefined;
 
-  /** `holders`: those that have permits to give back, to which it adds itself. */
+  /** `lifeMs`: of a budget that never fills again. `holders`: those that have permits to give back, to which it adds itself. */
   constructor(
     name: string,
     budget: Budget,
@@ -97,13 +99,17 @@ export class SharedBucket implements Bucket {
     this.#holders.delete(this);
     if (permits === 0) return;
     // What cannot be given back is lost, not free.
-    await this.#permits.giveBack(this.#name, this.budget, permits, this.#lifeMs).catch(() => {});
+    await this.#permits.giveBack(this.#name, this.budget, permits, this.#life).catch(() => {});
   }
 
   /** For a tenth of a second, or a small part of the whole. */
   get #ahead(): number {
     const { capacity, perMs } = this.budget;
     return Math.floor(Math.min(capacity / 8, Math.max(perMs * 100, capacity / 64)));
+  }
+
+  get #life(): number {
+    return this.budget.perMs > 0 ? LEAST_LIFE_MS : this.#lifeMs;
   }
 
   async #ask(): Promise<void> {
@@ -123,7 +129,7 @@ export class SharedBucket implements Bucket {
     const need = Math.min(Math.max(0, wanted - this.#held), budget.capacity);
     const asked = this.#waiting.length;
     try {
-      const { permits, left } = await this.#permits.take(this.#name, budget, need, this.#ahead, this.#lifeMs);
+      const { permits, left } = await this.#permits.take(this.#name, budget, need, this.#ahead, this.#life);
       this.#alone = undefined;
       this.giveBack(permits);
       this.#serve(asked, permits < need ? left : Number.POSITIVE_INFINITY);

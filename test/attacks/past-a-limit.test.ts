@@ -159,7 +159,7 @@ describe('past a limit on requests', () => {
     const from = performance.now();
     while (performance.now() - from < 1100) answers.push(...(await askAll(place, ['', ''])));
     const passed = answers.filter(answer => answer === '200').length;
-    expect(passed).toBeGreaterThanOrEqual(3);
+    expect(passed).toBeGreaterThanOrEqual(2);
     expect(passed).toBeLessThanOrEqual(1 + Math.ceil((performance.now() - from) / 200));
     expect(place.served()).toBe(passed);
   });

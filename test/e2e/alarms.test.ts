@@ -355,7 +355,7 @@ test('an alarm at CONNECT ends the session, too, and is answered', async () => {
 });
 
 test('a real secret is told of though the request is past a limit', async () => {
-  const place = await open({}, { profile: { limits: { requests_per_second: 1, burst: 1 } } });
+  const place = await open({}, { profile: { limits: { requests: 1 } } });
   const head = `GET / HTTP/1.1\r\nHost: ${HOST}\r\nAuthorization: Bearer ${place.stub}\r\n\r\n`;
   const peer = await openTls(place.session.proxy, place.gate.ca, HOST);
   await peer.send(head);

@@ -111,17 +111,18 @@ describe('requests per second', () => {
   test('what is denied counts, too, and is told apart', async () => {
     const place = await open({ limits: { requests_per_second: 1, burst: 2 } });
     const peer = await openTls(place.session.proxy, place.gate.ca, HOST);
+    const from = performance.now();
+    await peer.send(`GET /no HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`.repeat(10));
     const answers: string[] = [];
-    for (let i = 0; i < 4; i++) {
-      await peer.send(`GET /no HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
-      answers.push(header(await readReply(peer), 'stubgate-reason') ?? '');
-    }
+    while (answers.length < 10) answers.push(header(await readReply(peer), 'stubgate-reason') ?? '');
+    const more = Math.floor((performance.now() - from) / 1000);
     peer.cut();
-    expect(answers).toEqual(['no_rule', 'no_rule', 'rate_limited', 'rate_limited']);
+    expect(answers.slice(0, 2)).toEqual(['no_rule', 'no_rule']);
+    expect(answers.filter(answer => answer === 'rate_limited').length).toBeGreaterThanOrEqual(8 - more);
   });
 
   test('streams of HTTP/2 count one by one, on however many connections', async () => {
-    const place = await open({ limits: { requests_per_second: 1, burst: 5 } });
+    const place = await open({ limits: { requests: 5 } });
     const sessions = await Promise.all([1, 2].map(() => openH2(place.session.proxy, place.gate.ca, OTHER)));
     onTestFinished(() => sessions.forEach(session => session.destroy()));
     const replies = await Promise.all(
@@ -129,10 +130,10 @@ describe('requests per second', () => {
         ask(sessions[i % 2] as (typeof sessions)[0], { ':path': '/x', ':authority': OTHER }),
       ),
     );
-    expect(place.upstream.requests.length).toBeLessThanOrEqual(6);
+    expect(place.upstream.requests.length).toBe(5);
     const limited = replies.filter(({ status }) => status === 429);
-    expect(limited.length).toBe(20 - place.upstream.requests.length);
-    for (const { headers } of limited) expect(headers['retry-after']).toBe('1');
+    expect(limited.length).toBe(15);
+    for (const { headers } of limited) expect(Number(headers['retry-after'])).toBeGreaterThan(3000);
   });
 });
 
@@ -168,9 +169,9 @@ describe('whose budget it is', () => {
   });
 
   test('what another limit refuses takes nothing of this one', async () => {
-    const place = await open({ limits: { requests: 2 }, credential: { requests_per_second: 1 } });
+    const place = await open({ limits: { requests: 2 }, credential: { requests: '1/h' } });
     expect((await place.get()).status).toBe(200);
-    expectLimited(await place.get());
+    expectLimited(await place.get(), 1000);
     const head = `GET / HTTP/1.1\r\nHost: ${OTHER}`;
     expect((await request(place.session.proxy, place.gate.ca, OTHER, head)).reply.status).toBe(200);
     expectLimited((await request(place.session.proxy, place.gate.ca, OTHER, head)).reply, 1000);
