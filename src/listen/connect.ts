@@ -27,12 +27,6 @@ export interface Connect {
 export function openTunnel(rooms: ProxyRooms, tunnels: Tunnels, { x, session, establish }: Connect): void {
   const channel: Channel = { session, scheme: 'https', ...connectTarget(x) };
   rooms.flow.requireNone(x.head.bytes.toString('latin1'), session);
-  if (tunnels.count(session.session) >= rooms.limits.tunnels) {
-    throw new Refusal('rate_limited', {
-      message: 'The session has too many open tunnels',
-      hint: 'Close some, then try again',
-    });
-  }
   const slot = rooms.flow.rooms.limits?.tunnel(session);
   if (slot instanceof Promise) void openLater(rooms, tunnels, { x, session, establish }, channel, slot);
   else open(rooms, tunnels, held({ x, session, establish }, slot), channel);
@@ -90,6 +84,12 @@ function open(rooms: ProxyRooms, tunnels: Tunnels, connect: Connect, channel: Ch
 
 function begin(rooms: ProxyRooms, tunnels: Tunnels, connect: Connect, channel: Channel): void {
   const { session, establish } = connect;
+  if (tunnels.count(session.session) >= rooms.limits.tunnels) {
+    throw new Refusal('rate_limited', {
+      message: 'The session has too many open tunnels',
+      hint: 'Close some, then try again',
+    });
+  }
   const admission = rooms.flow.admit(channel);
   if (admission.verdict === 'tunnel') {
     void passUnread(rooms, tunnels, connect, channel, admission.rule);
