@@ -1,14 +1,19 @@
 import type { Server } from 'node:net';
+import type { Alarms } from './alarms/alarms.ts';
+import { openAlarms } from './app/alarms.ts';
+import { budgetsOf, onAlarmOf } from './app/budgets.ts';
+import { Events } from './app/events.ts';
+import type { Gate, GateOptions, NewSession } from './app/gate.ts';
 import { listenLimits, upstreamLimits } from './app/limits.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { compileConfig } from './config/compile.ts';
 import { loadConfig } from './config/load.ts';
-import type { Compiled, Config, ResolvedTo } from './config/types.ts';
+import type { Compiled, Config } from './config/types.ts';
 import { needsRestart, watchConfig } from './config/watch.ts';
 import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
-import { ObservedFlow, type Observer } from './flow/observed.ts';
+import { ObservedFlow } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
 import { parseShape } from './inject/shape.ts';
@@ -18,73 +23,17 @@ import { deriveKey, StubKey } from './inject/stub.ts';
 import { writeTrust } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
+import { Limiter } from './limits/limiter.ts';
+import { Refused } from './limits/refused.ts';
 import { ProxyListener } from './listen/proxy.ts';
 import { openState } from './state/open.ts';
 import type { Sessions } from './state/sessions.ts';
+import type { Dial } from './mint/http.ts';
 import type { State } from './state/state.ts';
-import type { CanonicalHost, Log, Session } from './types.ts';
+import type { CanonicalHost, Session } from './types.ts';
 import { Upstream } from './upstream/pool.ts';
-import type { Lookup } from './upstream/resolve.ts';
 
-export interface GateOptions {
-  /** Absolute path of the configuration. */
-  readonly configFile: string;
-  readonly log: Log;
-  /** Hosts that the caller serves itself, such as the demo's; `caFile` is PEM, added to the trust. */
-  readonly extraUpstreams?: {
-    readonly resolve: ReadonlyMap<CanonicalHost, ResolvedTo>;
-    readonly caFile: string;
-  };
-  /** Listen here, whatever the configuration says; for a gate embedded in another command. */
-  readonly listen?: { readonly host: string; readonly port: number };
-  /** Audit here instead of where the configuration says. */
-  readonly auditFile?: string;
-  /** Name resolution; the system's by default. */
-  readonly lookup?: Lookup;
-  /** Instead of what the file holds. */
-  readonly config?: Config;
-  /** Told of every request. */
-  readonly observe?: Observer;
-  /** Changes each configuration that is loaded, such as where its secrets are. */
-  readonly rewrite?: (compiled: Compiled) => Compiled;
-}
-
-export interface NewSession {
-  readonly profile: string;
-  /** At most the profile's own. */
-  readonly ttlMs?: number;
-  readonly sub?: string;
-  readonly act?: string;
-  readonly labels?: Readonly<Record<string, string>>;
-}
-
-/** A running gate without its control plane. */
-export interface Gate {
-  readonly config: Config;
-  readonly sessions: Sessions;
-  readonly metrics: Metrics;
-  readonly audit: AuditLog;
-  readonly authority: Authority;
-  /** For sandboxes: our CA alone, and the system's, the operator's and ours together. */
-  readonly caFile: string;
-  readonly bundleFile: string;
-  /** Where sandboxes connect, `host:port`. */
-  readonly address: { readonly host: string; readonly port: number };
-  readonly openTunnels: number;
-  createSession(wanted: NewSession): Promise<{ session: Session; token: string }>;
-  /** What belongs to a stub that is an AWS key. */
-  readonly stubIds: StubIds;
-  /** Environment variable → stub, for one session. */
-  stubEnvironment(session: Session): Record<string, string>;
-  /** Takes the connections of one more listener, which another process opened. */
-  adopt(listener: Server): void;
-  /** Tells of a listener of this gate's, such as the admin's: it is never dialled. */
-  guard(address: string, port: number): void;
-  /** Reads the configuration again; a bad one is reported and changes nothing. */
-  reload(): void;
-  /** Ends: no new connections, requests under way get `limits.drain`. */
-  stop(): Promise<void>;
-}
+export type { Gate, GateOptions, NewSession } from './app/gate.ts';
 
 /** Brings a gate up; throws an Error for the operator. Everything is in place before the listener opens. */
 export async function startGate(options: GateOptions): Promise<Gate> {
@@ -109,6 +58,7 @@ export async function startGate(options: GateOptions): Promise<Gate> {
 
 class RunningGate implements Gate {
   readonly metrics = new Metrics();
+  readonly events = new Events(this.metrics);
   readonly audit: AuditLog;
   readonly authority: Authority;
   readonly caFile: string;
@@ -120,6 +70,8 @@ class RunningGate implements Gate {
   readonly #state: State;
   readonly #stubs: StubKey;
   readonly #secrets: Secrets;
+  readonly #limiter: Limiter;
+  readonly #alarms: Alarms;
   readonly #flow: Flow;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
@@ -135,19 +87,24 @@ class RunningGate implements Gate {
     const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
+    const { log } = options;
+    const dial: Dial = (host, port) =>
+      this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port });
+    this.#limiter = new Limiter(new Refused(log, limit => this.metrics.limited(limit)), state.permits);
+    this.#alarms = openAlarms(state, this.metrics, this.events, log, dial);
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
-      log: options.log,
+      log,
       sessions: {
         list: () => state.sessions.known(),
         onEnd: listener => state.sessions.onEnd(listener),
       },
       store: state.store,
-      dial: (host, port) =>
-        this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
+      dial,
     });
     const rooms = this.#rooms(compiled);
     this.#flow = options.observe ? new ObservedFlow(rooms, options.observe) : new Flow(rooms);
+    this.#alarms.configure(config.alarms, onAlarmOf(compiled));
     this.#listener = new ProxyListener({
       flow: this.#flow,
       sessions: state.sessions,
@@ -202,12 +159,14 @@ class RunningGate implements Gate {
       );
     }
     const stubs = found.credentials.map(name => [name, this.#mint(name)] as const);
-    return this.sessions.create({
+    const created = await this.sessions.create({
       profile,
       ttlMs: Math.min(ttlMs ?? found.ttlMs, found.ttlMs),
       ...who,
       stubs: new Map(stubs),
     });
+    this.events.created(created.session);
+    return created;
   }
 
   stubEnvironment(session: Session): Record<string, string> {
@@ -226,6 +185,8 @@ class RunningGate implements Gate {
   async stop(): Promise<void> {
     this.#watcher.close();
     await this.#listener.drain(this.config.limits.drainMs);
+    await this.#alarms.close();
+    await this.#limiter.close();
     await this.#secrets.close();
     this.#flow.rooms.upstream.close();
     this.audit.close();
@@ -238,17 +199,19 @@ class RunningGate implements Gate {
     return this.#stubs.mint(parseShape(found.stub.shape));
   }
 
-  #rooms({ config, profiles, mints }: Compiled): Rooms {
-    const { log } = this.#options;
+  #rooms(compiled: Compiled): Rooms {
+    const { config, profiles, mints } = compiled;
     return {
       profiles,
-      keyring: new Keyring(this.#secrets, mints.keys(), log),
+      keyring: new Keyring(this.#secrets, mints.keys(), this.#options.log),
       stubs: this.#stubs,
       audit: this.audit,
       metrics: this.metrics,
-      log,
-      alarm: alarm => this.#state.publish(alarm),
+      log: this.#options.log,
+      alarm: (code, event, session) => this.#alarms.raise(code, event, session),
       upstream: this.#upstream(config),
+      // Last: nothing may fail once other limits hold.
+      limits: this.#limiter.reconfigure(budgetsOf(compiled)),
     };
   }
 
@@ -280,6 +243,7 @@ class RunningGate implements Gate {
     const old = this.#flow.rooms.upstream;
     this.#compiled = next;
     this.#secrets.reconfigure(next);
+    this.#alarms.configure(next.config.alarms, onAlarmOf(next));
     this.#flow.rooms = rooms;
     old.close();
     log.info('configuration reloaded', { file });

@@ -117,18 +117,24 @@ export interface RefusalDetail {
   hint?: string;
   /** What really happened: goes to the log, never to the sandbox. */
   cause?: unknown;
+  /** Until it may be tried again. */
+  retryAfterMs?: number;
 }
 
 /** A request that is refused. Any room may throw it. */
 export class Refusal extends Error {
   readonly code: Reason;
   readonly hint: string;
+  /** `Retry-After` in seconds, 1 or more (RFC 9110, section 10.2.3); undefined: nobody knows. */
+  readonly retryAfter: number | undefined;
 
   constructor(code: Reason, detail: RefusalDetail = {}) {
     super(detail.message ?? REASONS[code].message, { cause: detail.cause });
     this.name = 'Refusal';
     this.code = code;
     this.hint = detail.hint ?? REASONS[code].hint;
+    const { retryAfterMs = this.status === 429 ? 0 : undefined } = detail;
+    this.retryAfter = retryAfterMs === undefined ? undefined : Math.max(1, Math.ceil(retryAfterMs / 1000));
   }
 
   get status(): number {

@@ -9,6 +9,7 @@ import { judge } from './flow/judge.ts';
 import { ALARMS, raiseAlarm, refuse, refusalLength } from './flow/refuse.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { outgoing, renewed, send } from './flow/send.ts';
+import { spend } from './flow/spend.ts';
 import type { Channel } from './flow/target.ts';
 import { carry } from './flow/websocket/carry.ts';
 import { admit } from './policy/table.ts';
@@ -28,6 +29,7 @@ const ORDINARY: ReadonlySet<Reason> = new Set([
   'ambiguous_path',
   'upgrade_refused',
   'malformed_request',
+  'rate_limited',
 ]);
 
 /** A request's way. Order is the security property: policy before secret, scrub before client. */
@@ -50,10 +52,14 @@ export class Flow {
     const entry = this.entry(x, channel, originForm);
     try {
       rooms.audit.assertWritable();
+      const arriving = rooms.limits?.arrive(channel.session);
+      if (arriving) await arriving;
       const job = judge(rooms, x, channel, originForm, entry);
       let out = outgoing(rooms, job);
       const receiving = withBody(rooms, job, out);
       if (receiving) out = await receiving;
+      const spending = rooms.limits && spend(rooms.limits, job, out);
+      if (spending) await spending;
       const fetching = rooms.keyring.open(job.profile, out.credentials, job.session);
       if (fetching) await fetching;
       let reply = await send(rooms, job, out);
@@ -112,7 +118,7 @@ export class Flow {
     const { event } = entry;
     if (refusal.cause !== undefined)
       log.warn(refusal.message, { code: refusal.code, request_id: event.request_id, cause: refusal.cause });
-    if (ALARMS.has(refusal.code)) raiseAlarm(this.rooms, refusal.code, event);
+    if (ALARMS.has(refusal.code)) raiseAlarm(this.rooms, refusal.code, entry);
     let told = refusal;
     try {
       entry.deny(refusal);

@@ -8,8 +8,8 @@ const src = join(root, 'src');
 /** Rooms from left to right; a room imports only from groups to its left, or from itself. */
 const GROUPS: readonly (readonly string[])[] = [
   ['types', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
-  ['policy', 'inject', 'vaults', 'mint', 'scrub', 'wire'],
-  ['upstream', 'state', 'audit', 'identity', 'intercept'],
+  ['policy', 'inject', 'vaults', 'mint', 'scrub', 'wire', 'limits'],
+  ['upstream', 'state', 'audit', 'alarms', 'identity', 'intercept'],
   ['config'],
   ['flow'],
   ['listen'],

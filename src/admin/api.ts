@@ -6,6 +6,7 @@ import { Refusal } from '../errors.ts';
 import { SessionError } from '../state/session.ts';
 import type { Log, Session } from '../types.ts';
 import type { TrustFiles } from './environment.ts';
+import { streamEvents } from './events.ts';
 import { refuseBrowsers, requireToken } from './guard.ts';
 import { refuse } from './refuse.ts';
 import { sessionAnswer } from './wiring.ts';
@@ -66,6 +67,8 @@ export function adminApi(rooms: AdminRooms): Hono {
     return session ? c.json(describe(gate, session)) : refuse(c, 'not_found', 'There is no such session');
   });
   api.all('/v1/sessions/:id', c => notAllowed(c, 'GET, DELETE'));
+  api.get('/v1/events', c => streamEvents(c, gate.events));
+  api.all('/v1/events', c => notAllowed(c, 'GET'));
   api.notFound(c => refuse(c, 'not_found'));
   api.onError((error, c) => {
     if (error instanceof Refusal && error.code === 'state_unavailable') {

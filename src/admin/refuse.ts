@@ -21,6 +21,7 @@ const REFUSALS = {
   length_required: [411, 'The length of the body is not told', 'Send content-length, not chunks'],
   not_json: [415, 'The body is not declared as JSON', 'Send "content-type: application/json"'],
   too_many_sessions: [429, 'Too many sessions are live', 'Revoke some, or give them a shorter ttl'],
+  too_many_watchers: [429, 'Too many clients watch the events', 'Close one, then try again'],
   state_unavailable: [503, 'Redis does not answer', 'Try again; /readyz tells when it does'],
   internal_error: [500, 'The gate failed', 'See its log'],
 } as const satisfies Record<string, readonly [ContentfulStatusCode, string, string]>;

@@ -1,3 +1,4 @@
+import type { Reason } from '../errors.ts';
 import type { AuditEvent } from '../types.ts';
 
 /** What one session did. */
@@ -35,6 +36,11 @@ export class Metrics {
   readonly #stale = new Map<string, number>();
   readonly #usage = new Map<string, Usage>();
   readonly #durations = Array.from({ length: BUCKETS.length + 1 }, () => 0);
+  /** limit → requests that it refused */
+  readonly #limited = new Map<string, number>();
+  readonly #alarms = new Map<Reason, number>();
+  /** what became of it → alarms for the webhook */
+  readonly #deliveries = new Map<string, number>();
   #seconds = 0;
   #injected = 0;
   #scrubbed = 0;
@@ -70,6 +76,25 @@ export class Metrics {
     else fetches.failed++;
   }
 
+  /** `limit`: such as session.requests */
+  limited(limit: string): void {
+    add(this.#limited, limit);
+  }
+
+  alarmed(code: Reason): void {
+    add(this.#alarms, code);
+  }
+
+  /** An alarm was delivered to the webhook, or was not. */
+  delivered(result: string): void {
+    add(this.#deliveries, result);
+  }
+
+  /** Refusals so far, by reason. */
+  refusals(): ReadonlyMap<string, number> {
+    return this.#requests.get('deny') ?? new Map<string, number>();
+  }
+
   usage(session: string): Readonly<Usage> {
     return this.#usage.get(session) ?? { allowed: 0, denied: 0, injected: 0, scrubbed: 0 };
   }
@@ -100,6 +125,19 @@ export class Metrics {
         'counter',
         'Credentials put on the wire beyond their ttl (stale_for)',
         [...this.#stale].map(([credential, n]): Sample => [`{credential="${credential}"}`, n]),
+      ),
+      family('stubgate_limited_total', 'counter', 'Refused for a limit', samples('limit', this.#limited)),
+      family(
+        'stubgate_alarms_total',
+        'counter',
+        'Stubs and secrets in wrong places',
+        samples('code', this.#alarms),
+      ),
+      family(
+        'stubgate_alarm_deliveries_total',
+        'counter',
+        'Alarms for the webhook, those of one session and code as one',
+        samples('result', this.#deliveries),
       ),
       family('stubgate_audit_healthy', 'gauge', '1 if the audit can be written', [
         ['', Number(gauges.auditHealthy)],
@@ -140,4 +178,12 @@ type Sample = [suffix: string, value: number];
 function family(name: string, type: string, help: string, samples: readonly Sample[]): string {
   const lines = samples.map(([suffix, value]) => `${name}${suffix} ${value}\n`);
   return `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${lines.join('')}`;
+}
+
+function add<K>(counts: Map<K, number>, key: K): void {
+  counts.set(key, (counts.get(key) ?? 0) + 1);
+}
+
+function samples(label: string, counts: ReadonlyMap<string, number>): Sample[] {
+  return [...counts].map(([value, n]) => [`{${label}="${value}"}`, n]);
 }

@@ -4,6 +4,7 @@ import { inheritableEnvironment } from '../admin/environment.ts';
 import { writeTrustFiles } from '../admin/trust.ts';
 import { type SessionAnswer, sessionAnswer } from '../admin/wiring.ts';
 import type { Gate, GateOptions, startGate } from '../app.ts';
+import { alarmVariables } from '../alarms/options.ts';
 import { AuditLocked } from '../audit/lock.ts';
 import type { Usage } from '../audit/metrics.ts';
 import { compileConfig } from '../config/compile.ts';
@@ -104,7 +105,7 @@ export function keptEnvironment(
 ): Record<string, string> {
   const refs = [...sources.values()].map(({ ref }) => ref);
   const ofMints = [...mints.values()].flatMap(({ minter }) => minter.variables ?? []);
-  const ofState = secretVariables(config.state);
+  const ofState = [...secretVariables(config.state), ...alarmVariables(config.alarms)];
   return inheritableEnvironment(inherited, new Set([...envNames(refs, vaults), ...ofMints, ...ofState]));
 }
 

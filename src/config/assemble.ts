@@ -4,6 +4,7 @@ import { placements } from '../inject/index.ts';
 import { REF_KEYS } from '../mint/index.ts';
 import type { RuleSpec } from '../policy/table.ts';
 import type { Injection, SecretRef } from '../types.ts';
+import { alarmOptions } from './alarms-schema.ts';
 import { BUILT_IN_VAULTS } from './checks.ts';
 import { items, mapping, type Mapping, placementOptions } from './raw.ts';
 import { parseSecretRef } from './scalars.ts';
@@ -39,6 +40,7 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
     ca: { dir: locate(dir), ...(cert && { cert: locate(cert) }), ...(key && { key: locate(key) }) },
     state: parsed.state === 'memory' ? 'memory' : redisOptions(parsed.state, locate),
     audit: { file: locate(parsed.audit.file) },
+    alarms: alarmOptions(parsed.alarms, locate),
     vaults,
     credentials: credentials(parsed, mapping(root['credentials']), vaults, locate),
     rules,
@@ -86,22 +88,25 @@ function credentials(
   locate: Locate,
 ): Map<string, Credential> {
   return new Map(
-    Object.entries(parsed.credentials).map(([name, { from, stub, ttl, stale_for, mint }]) => {
-      const { env, shape } = stub;
-      const staleForMs = stale_for ?? (from && vaults.get(from.vault)?.staleForMs);
-      const locateRef = (ref: SecretRef): SecretRef => locatedRef(ref, vaults, locate);
-      return [
-        name,
-        {
+    Object.entries(parsed.credentials).map(
+      ([name, { from, stub, ttl, stale_for, mint, limits: budgets }]) => {
+        const { env, shape } = stub;
+        const staleForMs = stale_for ?? (from && vaults.get(from.vault)?.staleForMs);
+        const locateRef = (ref: SecretRef): SecretRef => locatedRef(ref, vaults, locate);
+        return [
           name,
-          ...(from && { ref: locateRef(from) }),
-          ttlMs: ttl,
-          ...(staleForMs !== undefined && { staleForMs }),
-          ...(mint && { mint: mintEntry(mapping(mapping(written[name])['mint']), locateRef) }),
-          stub: { shape, ...(env && { env }) },
-        },
-      ];
-    }),
+          {
+            name,
+            ...(from && { ref: locateRef(from) }),
+            ttlMs: ttl,
+            ...(staleForMs !== undefined && { staleForMs }),
+            ...(mint && { mint: mintEntry(mapping(mapping(written[name])['mint']), locateRef) }),
+            ...(budgets && { limits: budgets }),
+            stub: { shape, ...(env && { env }) },
+          },
+        ];
+      },
+    ),
   );
 }
 
@@ -145,11 +150,14 @@ function injection(entry: Mapping, written: Mapping): Injection {
 
 function profiles(parsed: Parsed): Config['profiles'] {
   const order = parsed.rules.map(rule => rule.name);
-  const written = parsed.profiles ?? { default: { rules: order, ttl: DEFAULT_SESSION_MS } };
+  const written: NonNullable<Parsed['profiles']> = parsed.profiles ?? {
+    default: { rules: order, ttl: DEFAULT_SESSION_MS },
+  };
   return new Map(
-    Object.entries(written).map(([name, { rules, ttl }]) => {
+    Object.entries(written).map(([name, { rules, ttl, limits: budgets, on_alarm }]) => {
       const chosen = new Set(rules);
-      return [name, { name, rules: order.filter(rule => chosen.has(rule)), ttlMs: ttl }];
+      const more = { ...(budgets && { limits: budgets }), ...(on_alarm && { onAlarm: on_alarm }) };
+      return [name, { name, rules: order.filter(rule => chosen.has(rule)), ttlMs: ttl, ...more }];
     }),
   );
 }

@@ -4,7 +4,9 @@ import { parseCidr } from '../policy/address.ts';
 import { canonicalRuleHost } from '../policy/host.ts';
 import type { Registry } from '../registry.ts';
 import type { CanonicalHost } from '../types.ts';
+import { alarmsSchema, onAlarm } from './alarms-schema.ts';
 import { checked, integer, listed, name, parsed, path, wrong } from './fields.ts';
+import { credentialLimits, profileLimits } from './limits-schema.ts';
 import { plugins, ruleSchema } from './rule-schema.ts';
 import {
   parseDuration,
@@ -81,6 +83,7 @@ const credential = (minters: Registry<unknown>) =>
     mint: plugins(minters, 'type', 'minted token', {})
       .optional()
       .describe('Makes a short-lived token of the secret; the token is injected, the secret never.'),
+    limits: credentialLimits.optional().describe('What all sessions together may do with it.'),
   });
 
 const profile = z.strictObject({
@@ -90,6 +93,10 @@ const profile = z.strictObject({
   ttl: duration()
     .default(60 * MINUTE)
     .describe('Longest life of a session (default 1h).'),
+  limits: profileLimits.optional().describe('What its sessions may use up.'),
+  on_alarm: onAlarm()
+    .optional()
+    .describe('`log`, or `revoke` to end a session that raises an alarm (default: as `alarms` has it).'),
 });
 
 const upstream = z.strictObject({
@@ -181,6 +188,9 @@ export function configSchema(
         })
         .prefault({})
         .describe('The record of all that was asked for.'),
+      alarms: alarmsSchema
+        .prefault({})
+        .describe('What follows when a request holds a stub where none may be, or a real secret.'),
       vaults: z
         .record(name('vault'), plugins(vaultTypes, 'type', 'vault', { stale_for: staleFor() }))
         .default({})

@@ -1,3 +1,5 @@
+import type { AlarmOptions } from '../alarms/options.ts';
+import type { CredentialLimits, ProfileLimits } from '../limits/budget.ts';
 import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Table, RuleSpec } from '../policy/table.ts';
@@ -15,6 +17,7 @@ export interface Config {
   /** Where sessions are kept. */
   readonly state: 'memory' | RedisOptions;
   readonly audit: { readonly file: string };
+  readonly alarms: AlarmOptions;
   /** By name; `env` and `file` are always there. */
   readonly vaults: ReadonlyMap<string, VaultEntry>;
   readonly credentials: ReadonlyMap<string, Credential>;
@@ -57,6 +60,7 @@ export interface Credential {
   readonly staleForMs?: number;
   /** Absent: the value of `ref` itself is injected. */
   readonly mint?: MintEntry;
+  readonly limits?: CredentialLimits;
   readonly stub: {
     /** Environment variable in which a sandbox finds the stub. */
     readonly env?: string;
@@ -88,6 +92,9 @@ export interface ProfileEntry {
   readonly rules: readonly string[];
   /** Longest life of a session. */
   readonly ttlMs: number;
+  readonly limits?: ProfileLimits;
+  /** Instead of what `alarms` says. */
+  readonly onAlarm?: 'log' | 'revoke';
 }
 
 export interface UpstreamOptions {

@@ -2,6 +2,8 @@ import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
 import type { Outbound } from '../inject/outbound.ts';
 import type { StubCounter } from '../inject/stub.ts';
+import type { Meter } from '../limits/limiter.ts';
+import { Metered } from '../limits/metered.ts';
 import { detector, type Patterns, type Scrubber } from '../scrub/index.ts';
 import type { BodyStage, RawHeaders, ResponseHead, Sink, Source, Target } from '../types.ts';
 import type { Upstream, UpstreamConnection } from '../upstream/pool.ts';
@@ -47,6 +49,8 @@ export interface Question {
   readonly scrubber: Scrubber;
   /** Of the stubs in the body, if there is one. */
   readonly counter: StubCounter | undefined;
+  /** Of the client's body. */
+  readonly meter: Meter | undefined;
   /** Of a WebSocket's handshake; undefined: the request is none. */
   readonly key: string | undefined;
 }
@@ -181,14 +185,15 @@ class Ask implements ClientHandlers {
 function upload(
   upstream: Sink,
   headers: RawHeaders,
-  { patterns, counter, stage }: Question,
+  { patterns, counter, stage, meter }: Question,
   refuse: (refusal: Refusal) => void,
 ): Sink {
   const next = stage ? stage(upstream, refuse) : upstream;
   const searched = patterns.empty
     ? next
     : detector(patterns, next, () => refuse(new Refusal('secret_in_request')), headers);
-  return counter ? new Upload(counter, searched, refuse) : searched;
+  const counted = counter ? new Upload(counter, searched, refuse) : searched;
+  return meter ? new Metered(meter, counted, refuse) : counted;
 }
 
 /** Their stubs and secrets are still looked for (flow.ts). */

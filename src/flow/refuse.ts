@@ -1,8 +1,9 @@
 import { Buffer } from 'node:buffer';
 import { STATUS_CODES } from 'node:http';
 import type { Reason, Refusal } from '../errors.ts';
-import type { AuditEvent, RawHeaders } from '../types.ts';
+import type { RawHeaders } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
+import type { Entry } from './entry.ts';
 import type { Rooms } from './rooms.ts';
 
 /** Somebody tries to carry a secret out, or believes to. */
@@ -12,18 +13,17 @@ export const ALARMS: ReadonlySet<Reason> = new Set(['stub_misplaced', 'secret_in
 export function raiseAlarm(
   { log, alarm }: Pick<Rooms, 'log' | 'alarm'>,
   code: Reason,
-  event: AuditEvent,
+  { event, session }: Entry,
 ): void {
-  const { session, host, request_id, time } = event;
-  log.warn('alarm', { code, session, host });
-  alarm({ code, session, request_id, time });
+  log.warn('alarm', { code, session: event.session, host: event.host });
+  alarm(code, event, session);
 }
 
 const CHALLENGE: RawHeaders = ['proxy-authenticate', 'Basic realm="stubgate"'];
 
 /** Answers with a refusal that the client can read (contract, section 3). Nothing may have been sent before. */
 export function refuse(x: Exchange, refusal: Refusal, requestId: string): void {
-  const { status, code } = refusal;
+  const { status, code, retryAfter } = refusal;
   const body = Buffer.from(refusal.body(requestId));
   const headers = [
     'content-type',
@@ -33,6 +33,7 @@ export function refuse(x: Exchange, refusal: Refusal, requestId: string): void {
     'cache-control',
     'no-store',
     ...(status === 407 ? CHALLENGE : []),
+    ...(retryAfter === undefined ? [] : ['retry-after', String(retryAfter)]),
   ];
   const sink = x.respond({ status, reason: STATUS_CODES[status] ?? '', headers, length: body.length });
   sink.write(body);

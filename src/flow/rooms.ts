@@ -2,8 +2,9 @@ import type { AuditLog } from '../audit/log.ts';
 import type { Metrics } from '../audit/metrics.ts';
 import type { Profile } from '../config/types.ts';
 import type { StubKey } from '../inject/stub.ts';
-import type { Alarm } from '../state/state.ts';
-import type { Log } from '../types.ts';
+import type { Reason } from '../errors.ts';
+import type { Limiter } from '../limits/limiter.ts';
+import type { AuditEvent, Log, Session } from '../types.ts';
 import type { Upstream } from '../upstream/pool.ts';
 import type { Keyring } from './keyring.ts';
 
@@ -16,6 +17,8 @@ export interface Rooms {
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   readonly log: Log;
-  /** Tells the other gates. */
-  readonly alarm: (alarm: Alarm) => void;
+  /** Undefined: neither a profile nor a credential has any. */
+  readonly limits: Limiter | undefined;
+  /** Tells everybody who must hear of it. Never waits, never throws. */
+  readonly alarm: (code: Reason, event: AuditEvent, session: Session | null) => void;
 }

@@ -11,6 +11,7 @@ import { finished } from './body.ts';
 import type { Job } from './judge.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { Rooms } from './rooms.ts';
+import { meterOf } from './spend.ts';
 import { authorityOf } from './target.ts';
 
 /** Decides what is swapped, before any secret is fetched. Throws for a stub, or a credential, where it may not stand. */
@@ -69,6 +70,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     patterns,
     scrubber,
     counter,
+    meter: counter && !body ? meterOf(rooms.limits, job, credentials) : undefined,
     key,
   });
 }

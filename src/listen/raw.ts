@@ -1,6 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import type { Socket } from 'node:net';
+import type { Transform } from 'node:stream';
+import { asRefusal } from '../errors.ts';
 import type { Entry } from '../flow/entry.ts';
+import type { Meter } from '../limits/limiter.ts';
+import { meteredStream } from '../limits/metered.ts';
 import type { Tunnel, Tunnels } from './tunnels.ts';
 
 /** A tunnel that a rule lets pass unread: bytes both ways, audited by size and time when it ends. */
@@ -14,7 +18,14 @@ export class RawTunnel implements Tunnel {
   #seenBytes = 0;
   #seenAt = performance.now();
 
-  constructor(tunnels: Tunnels, client: Socket, upstream: Socket, entry: Entry, idleMs: number) {
+  constructor(
+    tunnels: Tunnels,
+    client: Socket,
+    upstream: Socket,
+    entry: Entry,
+    idleMs: number,
+    meter?: Meter,
+  ) {
     this.session = entry.event.session ?? '';
     this.#tunnels = tunnels;
     this.#client = client;
@@ -31,8 +42,18 @@ export class RawTunnel implements Tunnel {
     });
     upstream.once('close', () => client.destroySoon());
     upstream.on('error', () => client.destroy());
-    client.pipe(upstream);
+    if (meter) this.#pass(client, meteredStream(meter), upstream, entry);
+    else client.pipe(upstream);
     upstream.pipe(client);
+  }
+
+  /** Past a limit on what is sent the tunnel is cut. */
+  #pass(client: Socket, metered: Transform, upstream: Socket, entry: Entry): void {
+    metered.on('error', thrown => {
+      entry.event.reason = asRefusal(thrown).code;
+      this.destroy();
+    });
+    client.pipe(metered).pipe(upstream);
   }
 
   sweep(now: number): void {

@@ -98,7 +98,7 @@ function exchange(
       {
         createConnection: () => socket,
         method,
-        path: url.pathname,
+        path: url.pathname + url.search,
         headers: {
           host: url.host,
           'user-agent': 'stubgate',

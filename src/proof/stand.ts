@@ -128,9 +128,10 @@ function onStand(
   const names = new Set(canaries.map(({ credential }) => credential));
   return {
     ...rest,
-    credentials,
+    credentials: new Map([...credentials].map(([name, { limits: _, ...credential }]) => [name, credential])),
     config: {
       ...config,
+      alarms: { onAlarm: 'log' },
       ca: { dir },
       state: 'memory',
       audit: { file: join(dir, 'audit.jsonl') },
@@ -139,7 +140,10 @@ function onStand(
       limits: { ...config.limits, tunnels: Math.max(config.limits.tunnels, TUNNELS) },
     },
     profiles: new Map(
-      [...profiles].map(([name, profile]) => [name, { ...profile, vaulted: profile.credentials }]),
+      [...profiles].map(([name, { limits: _, onAlarm: __, ...profile }]) => [
+        name,
+        { ...profile, vaulted: profile.credentials },
+      ]),
     ),
     sources: new Map(
       [...credentials.values()]

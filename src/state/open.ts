@@ -17,6 +17,7 @@ function memoryState(key: Buffer): State {
   return {
     sessions: new MemorySessions(),
     counters: new MemoryCounters(),
+    permits: undefined,
     store: undefined,
     key,
     publish: () => {},

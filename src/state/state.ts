@@ -1,11 +1,14 @@
 import type { Buffer } from 'node:buffer';
 import type { Reason } from '../errors.ts';
+import type { Permits } from '../limits/shared.ts';
 import type { Sessions } from './sessions.ts';
 
 /** What outlives a connection, and what gates share. */
 export interface State {
   readonly sessions: Sessions;
   readonly counters: Counters;
+  /** Budgets of all gates; undefined where a gate has nobody to share with. */
+  readonly permits: Permits | undefined;
   /** Undefined where a gate has nobody to share with. */
   readonly store: SharedStore | undefined;
   /** What the key of the stubs is derived from. */

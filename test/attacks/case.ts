@@ -192,6 +192,7 @@ function checkRefusal(reply: Reply, code: Reason): void {
     ['stubgate-reason', code],
     ['cache-control', 'no-store'],
     ...(reply.status === 407 ? [['proxy-authenticate', 'Basic realm="stubgate"']] : []),
+    ...(reply.status === 429 ? [['retry-after', expect.stringMatching(/^[1-9]\d*$/) as string]] : []),
     ['content-length', String(reply.body.length)],
   ]);
   expect(JSON.parse(reply.body.toString())).toEqual({

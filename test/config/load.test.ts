@@ -80,6 +80,7 @@ describe('parseConfig', () => {
     expect(read('version: 1')).toEqual({
       file: '/etc/stubgate/stubgate.yaml',
       version: 1,
+      alarms: { onAlarm: 'log' },
       listen: { proxy: { host: '127.0.0.1', port: 8080 }, admin: { host: '127.0.0.1', port: 8081 } },
       ca: { dir: '/etc/stubgate/certs' },
       state: 'memory',

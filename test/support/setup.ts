@@ -10,6 +10,7 @@ export interface CredentialSetup {
   /** Environment variable of the stub. */
   env: string;
   shape?: string;
+  limits?: Readonly<Record<string, unknown>>;
   /** What a token is minted with from `secret`. */
   mint?: Readonly<Record<string, unknown>>;
 }
@@ -36,12 +37,13 @@ export interface GateFiles {
 
 function credentialEntries(dir: string, setup: GateSetup): Record<string, unknown> {
   const entries: Record<string, unknown> = {};
-  for (const [name, { secret, env, shape, mint }] of Object.entries(setup.credentials ?? {})) {
+  for (const [name, { secret, env, shape, limits, mint }] of Object.entries(setup.credentials ?? {})) {
     const file = join(dir, `${name}.secret`);
     writeFileSync(file, secret, { mode: 0o600 });
     entries[name] = {
       from: `file:${file}`,
       stub: { env, ...(shape === undefined ? {} : { shape }) },
+      ...(limits && { limits }),
       ...(mint && { mint }),
     };
   }

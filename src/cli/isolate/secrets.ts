@@ -1,5 +1,6 @@
 import { existsSync, statSync } from 'node:fs';
 import { dirname, isAbsolute } from 'node:path';
+import { alarmFiles } from '../../alarms/options.ts';
 import { type Mapping, mapping } from '../../config/raw.ts';
 import type { Compiled } from '../../config/types.ts';
 import { secretFiles } from '../../state/redis/options.ts';
@@ -24,7 +25,7 @@ export function secretFolders({
   sources,
   vaults: built,
 }: Pick<Compiled, 'config' | 'sources' | 'vaults'>): SecretFolder[] {
-  const { ca, listen, state, vaults } = config;
+  const { alarms, ca, listen, state, vaults } = config;
   const found: SecretFolder[] = [{ what: 'the folder of the CA', path: ca.dir }];
   const add = (what: string, file: string | undefined): void => {
     if (file === undefined) return;
@@ -34,6 +35,7 @@ export function secretFolders({
   add('the key of the CA', ca.key);
   add('the socket of the admin listener', listen.admin.path);
   for (const file of secretFiles(state)) add('a secret of the state', file);
+  for (const file of alarmFiles(alarms)) add('a secret of the alarms', file);
   for (const [name, { type, options }] of vaults) {
     // Checked once more for the options that have a default.
     const all = mapping(vaultTypes.get(type)?.schema.parse(options));

@@ -56,7 +56,7 @@ function tell(rooms: Rooms, { entry }: Job, refusal: NonNullable<Relay['failure'
   const { event } = entry;
   const { code, message, cause } = refusal;
   if (cause !== undefined) rooms.log.warn(message, { code, request_id: event.request_id, cause });
-  if (ALARMS.has(code)) raiseAlarm(rooms, code, event);
+  if (ALARMS.has(code)) raiseAlarm(rooms, code, entry);
   entry.deny(refusal);
   event.status = 101;
 }

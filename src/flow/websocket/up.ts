@@ -2,6 +2,8 @@ import { Buffer } from 'node:buffer';
 import { Refusal } from '../../errors.ts';
 import { StubCounter } from '../../inject/stub.ts';
 import { applyMessage, type MessagePlan, messageInjections, planMessage } from '../../inject/websocket.ts';
+import type { Meter } from '../../limits/limiter.ts';
+import { Metered } from '../../limits/metered.ts';
 import { detector, type Patterns } from '../../scrub/index.ts';
 import type { AuditEvent, Sink } from '../../types.ts';
 import {
@@ -15,6 +17,7 @@ import {
 import type { Filter, Origin } from '../../wire/websocket/relay.ts';
 import type { Job } from '../judge.ts';
 import type { Rooms } from '../rooms.ts';
+import { meterOf } from '../spend.ts';
 
 /** Bytes of a text message that is read whole, because a credential may have its place in it. */
 const MAX_WHOLE = 1024 * 1024;
@@ -27,6 +30,9 @@ export class Up implements Filter {
   readonly #rooms: Rooms;
   readonly #job: Job;
   readonly #injections: ReturnType<typeof messageInjections>;
+  readonly #meter: Meter | undefined;
+  /** The limit that a control frame has reached, told with what follows it. */
+  #over: unknown;
   #counter: StubCounter;
   #counted = 0;
 
@@ -34,6 +40,7 @@ export class Up implements Filter {
     this.#rooms = rooms;
     this.#job = job;
     this.#injections = messageInjections(job.rule);
+    this.#meter = meterOf(rooms.limits, job);
     this.#counter = new StubCounter(rooms.stubs);
   }
 
@@ -43,6 +50,12 @@ export class Up implements Filter {
   }
 
   message(kind: Kind, next: Sink, origin: Origin): Sink {
+    if (this.#over !== undefined) throw this.#over;
+    const judged = this.#judged(kind, next, origin);
+    return this.#meter ? new Metered(this.#meter, judged, refusal => origin.fail(refusal), origin) : judged;
+  }
+
+  #judged(kind: Kind, next: Sink, origin: Origin): Sink {
     const patterns = this.#patterns();
     const counter = this.#nextCounter();
     if (kind === TEXT && this.#injections.length > 0) {
@@ -55,6 +68,9 @@ export class Up implements Filter {
   }
 
   control(opcode: ControlOpcode, payload: Buffer): Buffer {
+    if (this.#over !== undefined) throw this.#over;
+    // So few bytes are not waited for.
+    this.#meter?.(payload.length)?.catch((thrown: unknown) => (this.#over = thrown));
     const counter = this.#nextCounter();
     counter.feed(payload);
     if (this.#patterns().find(payload)) throw new Refusal('secret_in_request');

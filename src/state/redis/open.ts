@@ -4,6 +4,7 @@ import { Seal } from '../seal.ts';
 import type { State } from '../state.ts';
 import { type Client, connect, secretAt } from './connect.ts';
 import { Link } from './link.ts';
+import { RedisPermits } from './permits.ts';
 import type { RedisOptions } from './options.ts';
 import { RedisSessions } from './sessions.ts';
 import { RedisAlarms, RedisCounters, RedisStore } from './shared.ts';
@@ -36,6 +37,7 @@ export async function openRedis(options: RedisOptions, caKey: Buffer, log: Log):
     const alarm = alarms.open(message);
     if (alarm) log.warn('alarm at another gate', { ...alarm });
   });
+  const permits = new RedisPermits(link, seal);
   const heart = new Heart(link, sessions, log, () => store.anew());
   commands.on('ready', () => {
     sessions.reconnected();
@@ -48,11 +50,13 @@ export async function openRedis(options: RedisOptions, caKey: Buffer, log: Log):
   return {
     sessions,
     counters: new RedisCounters(link, seal),
+    permits,
     store,
     key,
     publish: alarm => alarms.publish(alarm),
     close: () => {
       heart.stop();
+      permits.close();
       link.close();
       subscriber.disconnect();
     },

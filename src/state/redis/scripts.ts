@@ -101,3 +101,55 @@ redis.call('HSET', KEYS[1], 'fence', ARGV[1], 'value', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1
 `);
+
+/**
+ * KEYS: budget, gates. ARGV: capacity, permits that come back in one ms, permits wanted (negative: given back), permits
+ * ahead, life in ms, gate, how long a gate counts in ms. → permits granted, permits left, gates. A budget that is whole
+ * again ends by itself.
+ */
+export const PERMITS = new Script(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local rate = tonumber(ARGV[2])
+local wanted = tonumber(ARGV[3])
+local held = redis.call('HMGET', KEYS[1], 'taken', 'at')
+local since = math.max(0, now - tonumber(held[2] or now))
+local taken = math.max(0, tonumber(held[1] or '0') - since * rate)
+local room = math.max(0, tonumber(ARGV[1]) - taken)
+local granted = math.min(wanted, math.floor(room + 0.000001))
+if wanted >= 0 and granted == wanted then
+  granted = granted + math.min(tonumber(ARGV[4]), math.floor((room - granted) / 8))
+end
+if granted ~= 0 then
+  taken = math.max(0, taken + granted)
+  redis.call('HSET', KEYS[1], 'taken', string.format('%.6f', taken), 'at', string.format('%.3f', now))
+  local life = tonumber(ARGV[5])
+  if rate > 0 then life = math.max(life, taken / rate) end
+  redis.call('PEXPIRE', KEYS[1], string.format('%.0f', math.ceil(life)))
+end
+redis.call('ZADD', KEYS[2], string.format('%.0f', now), ARGV[6])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', string.format('%.0f', now - tonumber(ARGV[7])))
+redis.call('PEXPIRE', KEYS[2], ARGV[7])
+return { granted, string.format('%.6f', math.max(0, room - granted)), redis.call('ZCOUNT', KEYS[2], '-inf', '+inf') }
+`);
+
+/**
+ * KEYS: slots. ARGV: most slots (0: those that follow are held already), time to live in ms, ids. → 1, or 0 if no slot
+ * is left. A slot that its gate does not hold again ends by itself.
+ */
+export const HOLD = new Script(`
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local most = tonumber(ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+if most > 0 and redis.call('ZCOUNT', KEYS[1], '-inf', '+inf') >= most then return 0 end
+local till = string.format('%.0f', now + tonumber(ARGV[2]))
+for i = 3, #ARGV do redis.call('ZADD', KEYS[1], till, ARGV[i]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+`);
+
+/** KEYS: slots. ARGV: id. */
+export const FREE = new Script(`
+return redis.call('ZREM', KEYS[1], ARGV[1])
+`);

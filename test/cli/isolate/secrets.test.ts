@@ -21,6 +21,7 @@ test('every folder that the configuration keeps secrets in is found, behind link
 listen: { admin: "unix:./control/admin.sock" }
 ca: { dir: ./certs, cert: ./own/ca.pem, key: ./keys/ca.key }
 vaults: { mounted: { type: file, dir: ./mounted } }
+alarms: { webhook_file: ./hooks/url, secret_file: ./signs/key }
 credentials:
   a: { from: "mounted:a" }
   b: { from: "file:./named/token" }
@@ -29,7 +30,16 @@ rules: []
 `,
   );
   const found = secretFolders(compileConfig(loadConfig(file))).map(({ path }) => path.slice(dir.length + 1));
-  expect(found.toSorted()).toEqual(['certs', 'control', 'keys', 'mounted', 'named', 'real']);
+  expect(found.toSorted()).toEqual([
+    'certs',
+    'control',
+    'hooks',
+    'keys',
+    'mounted',
+    'named',
+    'real',
+    'signs',
+  ]);
 });
 
 test('the files of a vault’s login are found, and those that it reads by default', () => {
