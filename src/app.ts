@@ -2,6 +2,7 @@ import type { Server } from 'node:net';
 import { listenLimits, upstreamLimits } from './app/limits.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
+import { Captures } from './capture/captures.ts';
 import { compileConfig } from './config/compile.ts';
 import { loadConfig } from './config/load.ts';
 import type { Compiled, Config, ResolvedTo } from './config/types.ts';
@@ -10,7 +11,7 @@ import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
-import { parseShape } from './inject/shape.ts';
+import { DEFAULT_SHAPE, parseShape } from './inject/shape.ts';
 import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
 import { writeTrust } from './intercept/bundle.ts';
@@ -109,6 +110,7 @@ class RunningGate implements Gate {
   readonly #state: State;
   readonly #stubs: StubKey;
   readonly #secrets: Secrets;
+  readonly #captures: Captures;
   readonly #flow: Flow;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
@@ -134,6 +136,12 @@ class RunningGate implements Gate {
       store: state.store,
       dial: (host, port) =>
         this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
+    });
+    this.#captures = new Captures({
+      stubs: this.#stubs,
+      store: state.store,
+      log: options.log,
+      onEnd: listener => state.sessions.onEnd(listener),
     });
     this.#flow = new Flow(this.#rooms(compiled));
     this.#listener = new ProxyListener({
@@ -222,12 +230,14 @@ class RunningGate implements Gate {
     return this.#stubs.mint(parseShape(found.stub.shape));
   }
 
-  #rooms({ config, profiles, mints }: Compiled): Rooms {
+  #rooms({ config, credentials, profiles, mints }: Compiled): Rooms {
     const { log } = this.#options;
     return {
       profiles,
       keyring: new Keyring(this.#secrets, mints.keys(), log),
       stubs: this.#stubs,
+      captures: this.#captures,
+      shapeOf: name => credentials.get(name)?.stub.shape ?? DEFAULT_SHAPE,
       audit: this.audit,
       metrics: this.metrics,
       log,

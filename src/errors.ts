@@ -93,6 +93,11 @@ export const REASONS = {
     'The response is in a coding that cannot be searched for secrets',
     'Ask for gzip, deflate, br, zstd or identity',
   ),
+  capture_failed: row(
+    502,
+    'The response should hand out a credential, and the gate cannot take it out',
+    'Ask your operator about `capture` of this rule',
+  ),
   credential_unavailable: row(
     503,
     'The credential cannot be fetched',

@@ -34,6 +34,22 @@ export interface Session extends Principal {
   readonly tokenHash: string;
   /** Credential name → the session's stub for it. */
   readonly stubs: ReadonlyMap<string, string>;
+  /** What answers handed out to it; set with the first of them, and forgotten soon after the session's end. */
+  captured?: Captured | undefined;
+}
+
+/** Secrets that a session was handed out by upstreams, each with a stub of its own. They never leave their gates. */
+export interface Captured {
+  /** Changes whenever `known` may give others. */
+  readonly version: number;
+  /** Values to be removed from the session's responses, whether or not they may still be used. */
+  known(): readonly Secret[];
+  /** The credential's stub for which this text stands: the stub itself, or the access key id that is made of it. */
+  stubAt(credential: string, text: string): string | undefined;
+  /** Undefined: that is no stub of the credential's. Throws `credential_unavailable` once its time is over. */
+  secret(credential: string, stub: string): Secret | undefined;
+  /** The stub for a secret of that name; undefined if none is called so. */
+  stubFor(name: string): string | undefined;
 }
 
 // ---- the rule table --------------------------------------------------------------------------------------------
@@ -53,7 +69,18 @@ export interface Rule {
   /** Whether a complete or partial question falls under this row. A partial one never matches a row that names a method or a path. */
   matches(target: Target): boolean;
   readonly injections: readonly Injection[];
+  /** Not empty if it is there. */
+  readonly captures?: readonly Capture[];
   readonly allowRange: boolean;
+}
+
+/** A new secret that is taken out of the answers to a rule's requests. */
+export interface Capture {
+  /** Name in `credentials`. */
+  readonly credential: string;
+  readonly place: CapturePlace;
+  /** How long it may be used, in ms; absent: as long as the session lives. */
+  readonly ttlMs?: number;
 }
 
 /** No empty decision exists. */
@@ -128,6 +155,8 @@ export interface OutboundHead {
   /** What it is made of: as the client sent it, and its target in origin-form. */
   readonly source: RequestHead;
   readonly originForm: string;
+  /** The keys that AWS hands out in the answer are captured. */
+  readonly capturesKeys: boolean;
 }
 
 /** What a placement can read of a body. */
@@ -169,6 +198,44 @@ export interface Placement {
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed;
   /** The path without what stands at the place, for the audit. Absent: the place is not in the path. */
   redact?(path: string, stubs: StubCount): string;
+}
+
+/** Where an answer hands out a secret. */
+export interface CapturePlace {
+  readonly type: string;
+  /** Such as `json /access_token`; safe to log. */
+  readonly slot: string;
+  /** The place is in a body of that kind. Absent: it is in the head. */
+  readonly body?: AnswerKind;
+  /** Such a body may hand out nothing without saying why. */
+  readonly isQuiet?: true;
+  /** Undefined: nothing stands there. Throws BodyFault for an answer that cannot be read, or not in one way only. */
+  find(answer: ReadAnswer): Handout | undefined;
+}
+
+export type AnswerKind = 'json' | 'form' | 'xml';
+
+/** An answer that was received whole; its body, decoded, is valid UTF-8 if a place is in it. */
+export interface ReadAnswer {
+  readonly headers: RawHeaders;
+  readonly body: Buffer;
+}
+
+/** A secret that an answer hands out. */
+export interface Handout {
+  /** A text, or AWS keys in JSON. */
+  readonly value: string;
+  readonly spots: readonly Spot[];
+}
+
+/** Where a part of it stands, and what is written there instead. */
+export interface Spot {
+  readonly in: 'headers' | 'body';
+  /** Bytes of the body; in `headers` the index of the value, and the next one. */
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
+  write(stub: string, ids: { accessKeyId(stub: string): string; sessionToken(stub: string): string }): string;
 }
 
 /** Counts the stubs in a latin1 text. */
@@ -280,6 +347,8 @@ export interface AuditEvent {
   status: number;
   /** `stale`: older than its time, as its vault could not be reached (`stale_for`). */
   injected: readonly { credential: string; placement: string; version: string | null; stale?: true }[];
+  /** What the response handed out, and the sandbox has a stub for; absent: nothing. */
+  captured?: readonly { readonly credential: string; readonly at: string }[];
   /** Secrets removed from the response. */
   scrubbed: number;
   /** Stubs seen in the request, wherever they stood. */

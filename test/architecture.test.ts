@@ -9,7 +9,7 @@ const src = join(root, 'src');
 const GROUPS: readonly (readonly string[])[] = [
   ['types', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
   ['policy', 'inject', 'vaults', 'mint', 'scrub', 'wire'],
-  ['upstream', 'state', 'audit', 'identity', 'intercept'],
+  ['upstream', 'state', 'audit', 'identity', 'intercept', 'capture'],
   ['config'],
   ['flow'],
   ['listen'],

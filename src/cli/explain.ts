@@ -6,7 +6,7 @@ import type { Reason } from '../errors.ts';
 import { parseAuthority } from '../policy/host.ts';
 import { canonicalPath } from '../policy/path.ts';
 import { admit, decide, type Mismatch, type RuleSpec } from '../policy/table.ts';
-import type { Rule, Target } from '../types.ts';
+import type { Capture, Rule, Target } from '../types.ts';
 import { FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { print, printJson } from './output.ts';
@@ -29,6 +29,8 @@ export interface Explanation {
   /** In the order of the table. */
   rules: { rule: string; action: Rule['action']; matches: boolean; why: string }[];
   inject: { credential: string; as: string; at: string; when: string; required: boolean; foreign: string }[];
+  /** Absent: nothing. */
+  capture?: { credential: string; at: string }[];
 }
 
 export function explainVerb(program: Command): void {
@@ -78,6 +80,7 @@ export function explain(compiled: Compiled, profileName: string, method: string,
       return { rule: row.name, action: row.action, matches: mismatch === undefined, why };
     }),
     inject: verdict === 'allow' ? injections(winner, websocket) : [],
+    ...(verdict === 'allow' && winner?.captures && { capture: winner.captures.map(captureOf) }),
   };
 }
 
@@ -94,6 +97,10 @@ function injections(rule: Rule | undefined, isHandshake: boolean): Explanation['
       required,
       foreign,
     }));
+}
+
+function captureOf({ credential, place }: Capture): { credential: string; at: string } {
+  return { credential, at: place.slot };
 }
 
 type Outcome = Pick<Explanation, 'verdict' | 'reason' | 'rule'>;
@@ -159,7 +166,7 @@ const SHAKE =
   '  a WebSocket: this judges its handshake; each message is then searched on its way up, and scrubbed on its way down';
 
 function describe(explanation: Explanation): string {
-  const { request, profile, verdict, reason, rule, rules, inject, websocket } = explanation;
+  const { request, profile, verdict, reason, rule, rules, inject, capture = [], websocket } = explanation;
   const rows = rules.map(row => {
     const mark = row.rule === rule ? '→' : row.matches ? '·' : ' ';
     const wins =
@@ -172,9 +179,17 @@ function describe(explanation: Explanation): string {
       `  injects ${i.credential} as ${i.as} (${i.at}), ${i.when === 'stub' ? 'where its stub stands' : 'always'}` +
       `${i.required ? ', required' : ''}; another value there is ${i.foreign === 'refuse' ? 'refused' : 'passed'}`,
   );
+  const taken = capture.map(
+    c => `  captures ${c.credential} from the answer (${c.at}): the sandbox gets a stub`,
+  );
   const because = reason ?? (rule === null ? '' : `rule ${rule}`);
   const shake = websocket && verdict === 'allow' ? [SHAKE] : [];
-  return [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...shake, ...places].join(
-    '\n',
-  );
+  return [
+    `${request} (profile ${profile})`,
+    ...rows,
+    `${verdict}: ${because}`,
+    ...shake,
+    ...places,
+    ...taken,
+  ].join('\n');
 }

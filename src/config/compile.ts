@@ -46,7 +46,9 @@ function compileProfile(config: Config, entry: ProfileEntry): Profile {
   const chosen = new Set(entry.rules);
   const rules = config.rules.filter(({ name }) => chosen.has(name));
   const injected = rules.flatMap(rule => rule.injections.map(injection => injection.credential));
-  const credentials = [...new Set(injected)];
+  const isCaptured = (name: string): boolean => config.credentials.get(name)?.isCaptured === true;
+  const credentials = [...new Set(injected)].filter(name => !isCaptured(name));
+  const captures = injected.some(isCaptured) || rules.some(rule => rule.captures);
   const vaulted = credentials.filter(name => config.credentials.get(name)?.ref !== undefined);
-  return { ...entry, table: compileTable(rules), credentials, vaulted };
+  return { ...entry, table: compileTable(rules), credentials, vaulted, captures };
 }

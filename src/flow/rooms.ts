@@ -5,6 +5,7 @@ import type { StubKey } from '../inject/stub.ts';
 import type { Alarm } from '../state/state.ts';
 import type { Log } from '../types.ts';
 import type { Upstream } from '../upstream/pool.ts';
+import type { Captures } from '../capture/captures.ts';
 import type { Keyring } from './keyring.ts';
 
 /** The rooms that a request walks through. Replaced whole on reload; a request reads them once. */
@@ -12,6 +13,9 @@ export interface Rooms {
   readonly profiles: ReadonlyMap<string, Profile>;
   readonly keyring: Keyring;
   readonly stubs: StubKey;
+  readonly captures: Captures;
+  /** Of a credential's stubs. */
+  readonly shapeOf: (credential: string) => string;
   readonly upstream: Upstream;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
