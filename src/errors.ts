@@ -151,3 +151,16 @@ export class Refusal extends Error {
 export function asRefusal(thrown: unknown): Refusal {
   return thrown instanceof Refusal ? thrown : new Refusal('internal_error', { cause: thrown });
 }
+
+/** Why a body cannot be read. Neither text holds anything that stands in it. */
+export class BodyFault extends Error {
+  /** What to send instead; empty for an answer's. */
+  readonly hint: string;
+
+  /** `message` follows "The body", such as `is not JSON (RFC 8259)`. */
+  constructor(message: string, hint: string) {
+    super(message);
+    this.name = 'BodyFault';
+    this.hint = hint;
+  }
+}

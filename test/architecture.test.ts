@@ -7,7 +7,7 @@ const src = join(root, 'src');
 
 /** Rooms from left to right; a room imports only from groups to its left, or from itself. */
 const GROUPS: readonly (readonly string[])[] = [
-  ['types', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
+  ['types', 'captured', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
   ['policy', 'inject', 'vaults', 'mint', 'scrub', 'wire'],
   ['upstream', 'state', 'audit', 'identity', 'intercept', 'capture'],
   ['config'],

@@ -138,8 +138,13 @@ function withAnswer(
   const bytes = Buffer.from([reason, ...headers].join('\n'), 'latin1');
   const patterns = keyring.patterns(profile, session);
   const head: ResponseHead = {
-    ...{ status, reason, headers, bytes, length: isBodyless ? 0 : body.length },
-    ...{ text: '', starts: [] },
+    status,
+    reason,
+    headers,
+    bytes,
+    length: isBodyless ? 0 : body.length,
+    text: '',
+    starts: [],
   };
   const present = () => keyring.patterns(profile, session);
   const scrubber = new Scrubber(patterns, name => standsFor(session, name, stubs), present);
