@@ -94,11 +94,12 @@ export class Captures {
       if (before !== undefined) return before;
       const stub = this.#options.stubs.mint(parseShape(shape));
       const standsAs = isAwsShape(shape) ? this.#options.stubs.accessKeyId(stub) : stub;
-      const record = { id: randomBase62(8), credential, stub, standsAs, value };
-      records.push({ ...record, ...(endsAt !== undefined && { endsAt }) });
+      const made = { id: randomBase62(8), credential, stub, standsAs, value };
+      const record = { ...made, ...(endsAt !== undefined && { endsAt }) };
+      records.push(record);
+      held.add([record]);
       return stub;
     });
-    held.add(records);
     if (records.length > 0) await this.#share(session, before => [...before, ...records]);
     return stubs;
   }

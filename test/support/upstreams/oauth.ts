@@ -112,10 +112,7 @@ export async function startOAuth({
     if (!access.has(given)) return json(401, { message: 'Bad credentials' });
     // A careless service that repeats the credential it was given.
     if (path === '/user') return json(200, { login: 'octo', id: 1, debug: request.headers.authorization });
-    if (path === '/graphql')
-      return json(200, {
-        data: { viewer: { login: 'octo', scopedUserHandle: 'octo' }, UserCurrent: { login: 'octo' } },
-      });
+    if (path === '/graphql') return json(200, { data: { viewer: { login: 'octo' } } });
     json(200, {});
   });
   return { ...server, handedOut, confirm: () => void (isConfirmed = true) };
