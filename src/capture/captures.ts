@@ -57,11 +57,7 @@ export class Captures {
 
   /** Throws `rate_limited`: before a request whose answer could not be captured. */
   requireRoom({ captured }: Session): void {
-    if (!(captured instanceof Held) || !captured.isFull) return;
-    throw new Refusal('rate_limited', {
-      message: 'This session holds as many captured credentials as it may',
-      hint: 'Use those that it was given, or ask your operator for a `ttl` at their capture',
-    });
+    if (captured instanceof Held && captured.isFull) throw tooMany();
   }
 
   /**
@@ -92,6 +88,7 @@ export class Captures {
       const endsAt = ttlMs === undefined ? undefined : this.#now() + ttlMs;
       const before = held.again(credential, value, endsAt);
       if (before !== undefined) return before;
+      if (held.isBursting) throw tooMany();
       const stub = this.#options.stubs.mint(parseShape(shape));
       const standsAs = isAwsShape(shape) ? this.#options.stubs.accessKeyId(stub) : stub;
       const made = { id: randomBase62(8), credential, stub, standsAs, value };
@@ -148,6 +145,13 @@ export class Captures {
       }),
     );
   }
+}
+
+function tooMany(): Refusal {
+  return new Refusal('rate_limited', {
+    message: 'This session holds as many captured credentials as it may',
+    hint: 'Use those that it was given, or ask your operator for a `ttl` at their capture',
+  });
 }
 
 const nameOf = ({ session }: Session): string => `captured ${session}`;

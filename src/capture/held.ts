@@ -20,8 +20,14 @@ interface Entry extends Omit<CaptureRecord, 'value'> {
   endsAt?: number;
 }
 
-/** In one session. Each is looked for in all of its traffic. */
-export const MAX_CAPTURED = 128;
+/**
+ * Of one session, and their characters together: all are looked for in all of its traffic, and each new one costs another
+ * compilation of the patterns (70 ms for so many characters).
+ */
+export const MAX_CAPTURED = 64;
+const MAX_LENGTH = 64 * 1024;
+/** For answers that were under way when the last one came. */
+const MAX_BEYOND = 2 * MAX_CAPTURED;
 /** How long a value is still looked for once its time is over. */
 const REMEMBER_MS = 3_600_000;
 
@@ -33,6 +39,7 @@ export class Held implements Captured {
   readonly #byText = new Map<string, Entry>();
   readonly #now: () => number;
   #known: readonly Secret[] = [];
+  #length = 0;
 
   constructor(now: () => number) {
     this.#now = now;
@@ -62,9 +69,18 @@ export class Held implements Captured {
   }
 
   get isFull(): boolean {
-    if (this.#entries.size < MAX_CAPTURED) return false;
+    if (this.#hasRoom(MAX_CAPTURED)) return false;
     this.#forget(this.#now());
-    return this.#entries.size >= MAX_CAPTURED;
+    return !this.#hasRoom(MAX_CAPTURED);
+  }
+
+  /** More were asked for at once than there is room for. */
+  get isBursting(): boolean {
+    return this.#entries.size >= MAX_BEYOND;
+  }
+
+  #hasRoom(most: number): boolean {
+    return this.#entries.size < most && this.#length < MAX_LENGTH;
   }
 
   /** The stub that was given for that value before, good for as long as the new one would be. */
@@ -109,6 +125,7 @@ export class Held implements Captured {
 
   #changed(): void {
     this.#known = [...this.#entries.values()].map(({ secret }) => secret);
+    this.#length = this.#known.reduce((sum, { length }) => sum + length, 0);
     this.version++;
   }
 }

@@ -50,7 +50,7 @@ export async function captured(
 ): Promise<Reply> {
   const answer = await received(job, reply);
   requireAlive(job.session, Date.now());
-  const found = read(captures, answer, reply.head.status).filter(one => isNew(rooms, job, one));
+  const found = read(job, captures, answer, reply.head.status).filter(one => isNew(rooms, job, one));
   const stubs = await rooms.captures.take(
     job.session,
     found.map(({ capture: { credential, ttlMs }, handout: { value } }) => {
@@ -67,17 +67,15 @@ export async function captured(
 }
 
 /** Decoded; without the fields that were true of what was sent. */
-async function received({ x }: Job, { head, body, discard }: Reply): Promise<ReadAnswer> {
+async function received(job: Job, { head, body, discard }: Reply): Promise<ReadAnswer> {
+  const { x } = job;
   const headers = endToEnd(head.headers, OF_BODY);
   // What it would say of a body is kept: nobody sees one.
   if (x.head.method === 'HEAD' || head.status === 204 || head.status === 304)
     return { headers: endToEnd(head.headers), body: Buffer.alloc(0) };
   const applied = codings(head.headers);
   if (!applied) throw new Refusal('undecodable_response');
-  const tooLarge = (): Refusal =>
-    new Refusal('capture_failed', {
-      message: `The response is larger than the ${LIMIT} bytes that can be captured from`,
-    });
+  const tooLarge = (): Refusal => failed(job, `is larger than the ${LIMIT} bytes that can be captured from`);
   if (head.length > LIMIT) throw tooLarge();
   const whole = await new Promise<Buffer>((resolve, reject) => {
     x.onAbort = cause => {
@@ -93,37 +91,41 @@ async function received({ x }: Job, { head, body, discard }: Reply): Promise<Rea
   return { headers, body: decoded };
 }
 
-function read(captures: readonly Capture[], answer: ReadAnswer, status: number): Found[] {
+function read(job: Job, captures: readonly Capture[], answer: ReadAnswer, status: number): Found[] {
   try {
     return handouts(captures, answer, status);
   } catch (thrown) {
     if (!(thrown instanceof BodyFault)) throw thrown;
-    throw failed(thrown.message);
+    throw failed(job, thrown.message);
   }
 }
 
-function failed(why: string): Refusal {
-  return new Refusal('capture_failed', { message: `The response ${why}` });
+function failed({ rule }: Job, why: string): Refusal {
+  const message = `The response ${why}`;
+  return new Refusal('capture_failed', { message, cause: new Error(`rule "${rule.name}": ${message}`) });
 }
 
 /**
  * False for a secret that is known already: the scrub puts its own stub there. One that is made of a known secret, or of
  * a stub, is somebody's try to get it a stub for other hosts.
  */
-function isNew({ keyring, stubs }: Rooms, { profile, session }: Job, { capture, handout }: Found): boolean {
-  const known = session.captured?.known() ?? [];
+function isNew({ keyring, stubs }: Rooms, job: Job, { capture, handout }: Found): boolean {
+  const { profile, session } = job;
+  const own = (session.captured?.known() ?? []).filter(({ name }) =>
+    name.startsWith(`${capture.credential}:`),
+  );
   const patterns = keyring.patterns(profile, session);
-  let isKnown = false;
+  let known = 0;
   for (const { text } of handout.spots) {
-    if (stubs.count(text) > 0) throw failed('hands out a stub');
+    if (stubs.count(text) > 0) throw failed(job, 'hands out a stub');
     const match = patterns.find(Buffer.from(text));
-    if (!match) continue;
-    const [name] = match.name.split('#');
-    const isOwn = known.some(secret => secret.name === name) && name?.split(':', 1)[0] === capture.credential;
-    if (match.length !== text.length) throw failed('hands out a secret that is made of another one');
-    isKnown ||= !isOwn;
+    if (match && match.length !== text.length)
+      throw failed(job, 'hands out a secret that is made of another one');
+    const [name] = match?.name.split('#') ?? [];
+    if (match && !own.some(secret => secret.name === name)) known++;
   }
-  return !isKnown;
+  if (known > 0 && known < handout.spots.length) throw failed(job, 'hands out a part of a known secret');
+  return known === 0;
 }
 
 /** The reply with another answer in it, which is searched for what is known by now. */

@@ -171,3 +171,12 @@ test('the end of a session takes it out of the store', async () => {
   await vi.advanceTimersByTimeAsync(100);
   expect(store.texts.size).toBe(0);
 });
+
+test('long values fill a session sooner, and what comes at once beyond it is refused', async () => {
+  const captures = make();
+  for (let i = 0; i < 8; i++) await take(captures, `${i}`.padEnd(8192, 'x'));
+  expect(() => captures.requireRoom(session)).toThrow('as many captured credentials as it may');
+  for (let i = 0; i < 2 * MAX_CAPTURED - 8; i++) await take(captures, `value-${i}`);
+  await expect(take(captures, 'value-beyond')).rejects.toThrow('as many captured credentials as it may');
+  expect(known()).not.toContain('value-beyond');
+});

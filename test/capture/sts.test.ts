@@ -90,7 +90,7 @@ test('reads a long text in time that grows with it', () => {
   const from = performance.now();
   expect(() => leavesOf(`<a ${'b="c" '.repeat(40_000)}`)).toThrow();
   expect(() => leavesOf(`<a>${' '.repeat(250_000)}<`)).toThrow();
-  expect(() => leavesOf(`${'<a b="">'.repeat(40_000)}`)).toThrow();
+  expect(() => leavesOf('<a b="">'.repeat(40_000))).toThrow();
   expect(() => leavesOf(`<a${' '.repeat(250_000)}b`)).toThrow();
   expect(performance.now() - from).toBeLessThan(5000);
 });
