@@ -1,13 +1,15 @@
-import { brotliCompressSync, gzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { once } from 'node:events';
+import { brotliCompressSync, createGzip, gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import type { Reason } from '../../src/errors.ts';
 import type { AuditEvent } from '../../src/types.ts';
 import { canary } from '../support/canary.ts';
-import type { TestSession } from '../support/gate.ts';
+import { startTestGate, type TestSession } from '../support/gate.ts';
 import type { Peer } from '../support/peer.ts';
+import { testCa } from '../support/pki.ts';
 import { header, openTls, readReply, type Reply } from '../support/raw-client.ts';
-import { type Answer, OK } from './recorder.ts';
-import { openScene, type Scene } from './scene.ts';
+import { type Answer, OK, startRecorder } from './recorder.ts';
+import { HOSTS, openScene, type Scene } from './scene.ts';
 import { readings } from './search.ts';
 
 const [TOKEN, USE, FIELD, OPEN] = ['a.wild.test', 'a.b.wild.test', 'key.test', 'open.test'];
@@ -16,7 +18,7 @@ const SHAPE = /^gho_[A-Za-z0-9]{36}$/;
 let scene: Scene;
 beforeAll(async () => {
   scene = await openScene({
-    captured: { user: 'github-oauth', refresh: 'ghr_{36}', brief: 'generic' },
+    captured: { user: 'github-oauth', refresh: 'ghr_{36}', brief: 'generic', role: 'aws-session' },
     rules: () => [
       {
         name: 'token',
@@ -39,6 +41,12 @@ beforeAll(async () => {
           { credential: 'user', as: 'bearer' },
           { credential: 'brief', as: 'header', name: 'x-brief' },
         ],
+      },
+      {
+        name: 'keys',
+        hosts: ['query.test'],
+        inject: [{ credential: 'api', as: 'bearer' }],
+        capture: [{ credential: 'role', at: 'sts' }],
       },
       { name: 'field', hosts: [FIELD], capture: [{ credential: 'user', at: 'header', name: 'X-Token' }] },
     ],
@@ -568,3 +576,170 @@ test('a session holds 64, and is refused before it asks for more', async () => {
   expect(header(got.reply, 'stubgate-reason')).toBe('rate_limited');
   expect(scene.upstream.since(mark)).toBe('');
 }, 30_000);
+
+describe('AWS keys', () => {
+  const xml = (id: string, secret: string, token: string): Buffer =>
+    typed(
+      'text/xml',
+      `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>${id}</AccessKeyId><SecretAccessKey>${secret}</SecretAccessKey><SessionToken>${token}</SessionToken></Credentials></AssumeRoleResult></AssumeRoleResponse>`,
+      `X-Copy: ${secret}`,
+    );
+
+  test('become stubs, all three, wherever they stand', async () => {
+    const [id, secret, token] = [canary('ASIA'), canary('k'), canary('t')];
+    const got = await ask('query.test', xml(id, secret, token));
+    for (const part of [id, secret, token]) expectNone(part, got);
+    expect(got.reply.body.toString()).toMatch(
+      /<AccessKeyId>AKIA[A-Z2-7]{16}<.*<SecretAccessKey>\w{40}<.*<SessionToken>IQoJ/,
+    );
+    expect(got.reply.body.toString()).toContain(`<SecretAccessKey>${header(got.reply, 'x-copy')}<`);
+  });
+  test('of which one is known are withheld, or the others would pass', async () => {
+    const [secret, token] = [canary('k'), canary('t')];
+    const got = await ask('query.test', xml(scene.secret, secret, token));
+    expect(header(got.reply, 'stubgate-reason')).toBe('capture_failed');
+    for (const part of [scene.secret, secret, token]) expectNone(part, got);
+  });
+});
+
+test('a WebSocket is not opened where answers are captured', async () => {
+  const mark = scene.upstream.mark();
+  const got = await ask(TOKEN, OK, {
+    head: [
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      `Sec-WebSocket-Key: ${Buffer.alloc(16).toString('base64')}`,
+    ],
+  });
+  expect(header(got.reply, 'stubgate-reason')).toBe('upgrade_refused');
+  expect(scene.upstream.since(mark)).toBe('');
+});
+
+describe('an answer that is still coming', () => {
+  /** Sends a part, and the rest once that is asked for. */
+  const slow = (value: string): { answer: Answer; started: Promise<void>; go: () => void } => {
+    let go = (): void => {};
+    let begun = (): void => {};
+    const started = new Promise<void>(resolve => (begun = resolve));
+    const gone = new Promise<void>(resolve => (go = resolve));
+    const answer = async (peer: Peer): Promise<void> => {
+      const [part, rest] = [`{"access_token":"${value}`, '"}'];
+      await peer.send(
+        `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: ${part.length + rest.length}\r\n\r\n${part}`,
+      );
+      begun();
+      await gone;
+      await peer.send(rest);
+    };
+    return { answer, started, go };
+  };
+
+  test('gives nothing, and no stub, to a session that ended meanwhile', async () => {
+    const value = canary('gho_');
+    const session = await scene.gate.session();
+    const lines = scene.gate.auditText().split('\n').length - 1;
+    const { answer, started, go } = slow(value);
+    scene.upstream.answer = answer;
+    const peer = await openTls(session.proxy, scene.gate.ca, TOKEN);
+    await peer.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+    await started;
+    await scene.gate.revoke(session.id);
+    go();
+    await peer.end();
+    const [line] = (await scene.gate.audit(lines + 1)).slice(lines);
+    expect(line?.captured).toBeUndefined();
+    expect(readings(peer.received, value)).toEqual([]);
+  });
+
+  test('is given up when its client leaves', async () => {
+    const value = canary('gho_');
+    const lines = scene.gate.auditText().split('\n').length - 1;
+    const { answer, started, go } = slow(value);
+    scene.upstream.answer = answer;
+    const peer = await openTls(scene.session.proxy, scene.gate.ca, TOKEN);
+    await peer.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+    await started;
+    peer.cut();
+    const [line] = (await scene.gate.audit(lines + 1)).slice(lines);
+    expect(line).toMatchObject({ verdict: 'allow', status: 0 });
+    go();
+    expect(peer.received.toString()).toBe('');
+    await expectUsableAgain();
+  });
+
+  const expectUsableAgain = async (): Promise<void> => {
+    const value = canary('gho_');
+    const { reply } = await ask(TOKEN, json(`{"access_token":"${value}"}`));
+    await expectUsable(
+      String((JSON.parse(reply.body.toString()) as Record<string, string>)['access_token']),
+      value,
+    );
+  };
+});
+
+test('without any other secret, a compressed answer that began before is searched, too', async () => {
+  const upstream = await startRecorder({ hosts: HOSTS });
+  const gate = await startTestGate({
+    captured: { user: 'github-oauth' },
+    rules: [
+      {
+        name: 'token',
+        hosts: [TOKEN],
+        capture: [{ credential: 'user', at: 'json', pointer: '/access_token' }],
+      },
+      { name: 'open', hosts: [OPEN] },
+    ],
+    config: {
+      upstream: {
+        ca_file: (await testCa()).file,
+        resolve: Object.fromEntries(HOSTS.map(host => [host, upstream.address])),
+      },
+    },
+  });
+  onTestFinished(async () => {
+    await gate.stop();
+    await upstream.close();
+  });
+  const { proxy } = await gate.session();
+  const value = canary('gho_');
+  const gzip = createGzip();
+  const chunks: Buffer[] = [];
+  gzip.on('data', (chunk: Buffer) => chunks.push(chunk));
+  const flushed = (): Promise<Buffer> =>
+    new Promise(resolve => gzip.flush(() => resolve(Buffer.concat(chunks.splice(0)))));
+  let go: (() => Promise<void>) | undefined;
+  upstream.answer = async (peer: Peer) => {
+    await peer.send('HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n');
+    gzip.write('x'.repeat(70_000));
+    await peer.send(await flushed());
+    await new Promise<void>(done => {
+      go = async () => {
+        gzip.write(value);
+        await peer.send(await flushed());
+        const ended = once(gzip, 'end');
+        gzip.end();
+        await ended;
+        await peer.send(Buffer.concat(chunks.splice(0)));
+        peer.socket.end();
+        done();
+      };
+    });
+  };
+  const stream = await openTls(proxy, gate.ca, OPEN);
+  await stream.send(`GET / HTTP/1.1\r\nHost: ${OPEN}\r\n\r\n`);
+  await stream.until('xxx');
+  upstream.answer = json(`{"access_token":"${value}"}`);
+  const other = await openTls(proxy, gate.ca, TOKEN);
+  await other.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+  const { access_token: stub = '' } = JSON.parse((await readReply(other)).body.toString()) as Record<
+    string,
+    string
+  >;
+  expect(stub).toMatch(SHAPE);
+  await go?.();
+  await stream.until(stub);
+  expect(readings(stream.received, value)).toEqual([]);
+  stream.cut();
+  other.cut();
+});
