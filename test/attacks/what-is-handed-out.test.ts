@@ -116,6 +116,8 @@ const hex = (text: string): string => Buffer.from(text).toString('hex');
 const unicode = (text: string): string =>
   Array.from(text, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`).join('');
 
+const GAUGES = { tunnels: 0, sessions: 0, stateUp: true, auditHealthy: true, auditLost: 0 };
+
 type Make = (value: string) => Answer;
 
 /** The value came nowhere in any spelling, and stands nowhere that the operator keeps. */
@@ -259,6 +261,16 @@ describe('the sandbox gets a stub in its place', () => {
     expect(header(got.reply, 'x-echo')).toBe(`Bearer ${stub}`);
     expect(header(got.reply, 'location')).toBe(`/?t=${stub}`);
     expect(got.bytes.toString()).toMatch(/^HTTP\/1\.1 103 Early Hints\r\n\r\n/);
+  });
+
+  test('and the metrics count it', async () => {
+    const count = (): number =>
+      Number(/^stubgate_captured_total (\d+)$/m.exec(scene.gate.gate.metrics.text(GAUGES))?.[1]);
+    const before = count();
+    const value = canary('gho_');
+    await ask(TOKEN, json(`{"access_token":"${value}","refresh_token":"${value}r"}`));
+    await ask(TOKEN, json('{"error":"slow_down"}'));
+    expect(count()).toBe(before + 2);
   });
 
   test('of a header field', async () => {
