@@ -7,6 +7,7 @@ import type { Gate, GateOptions, NewSession } from './app/gate.ts';
 import { listenLimits, upstreamLimits } from './app/limits.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
+import { Captures } from './capture/captures.ts';
 import { compileConfig } from './config/compile.ts';
 import { loadConfig } from './config/load.ts';
 import type { Compiled, Config } from './config/types.ts';
@@ -16,7 +17,7 @@ import { Keyring } from './flow/keyring.ts';
 import { ObservedFlow } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
-import { parseShape } from './inject/shape.ts';
+import { DEFAULT_SHAPE, parseShape } from './inject/shape.ts';
 import type { StubIds } from './inject/signing.ts';
 import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
@@ -72,6 +73,7 @@ class RunningGate implements Gate {
   readonly #secrets: Secrets;
   readonly #limiter: Limiter;
   readonly #alarms: Alarms;
+  readonly #captures: Captures;
   readonly #flow: Flow;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
@@ -101,6 +103,12 @@ class RunningGate implements Gate {
       },
       store: state.store,
       dial,
+    });
+    this.#captures = new Captures({
+      stubs: this.#stubs,
+      store: state.store,
+      log: options.log,
+      onEnd: listener => state.sessions.onEnd(listener),
     });
     const rooms = this.#rooms(compiled);
     this.#flow = options.observe ? new ObservedFlow(rooms, options.observe) : new Flow(rooms);
@@ -200,11 +208,13 @@ class RunningGate implements Gate {
   }
 
   #rooms(compiled: Compiled): Rooms {
-    const { config, profiles, mints } = compiled;
+    const { config, credentials, profiles, mints } = compiled;
     return {
       profiles,
       keyring: new Keyring(this.#secrets, mints.keys(), this.#options.log),
       stubs: this.#stubs,
+      captures: this.#captures,
+      shapeOf: name => credentials.get(name)?.stub.shape ?? DEFAULT_SHAPE,
       audit: this.audit,
       metrics: this.metrics,
       log: this.#options.log,

@@ -93,6 +93,11 @@ export const REASONS = {
     'The response is in a coding that cannot be searched for secrets',
     'Ask for gzip, deflate, br, zstd or identity',
   ),
+  capture_failed: row(
+    502,
+    'The response should hand out a credential, and the gate cannot take it out',
+    'Ask your operator about `capture` of this rule',
+  ),
   credential_unavailable: row(
     503,
     'The credential cannot be fetched',
@@ -151,4 +156,17 @@ export class Refusal extends Error {
 /** Whatever was thrown, as a refusal: what is not one becomes `internal_error` and keeps its cause for the log. */
 export function asRefusal(thrown: unknown): Refusal {
   return thrown instanceof Refusal ? thrown : new Refusal('internal_error', { cause: thrown });
+}
+
+/** Why a body cannot be read. Neither text holds anything that stands in it. */
+export class BodyFault extends Error {
+  /** What to send instead; empty for an answer's. */
+  readonly hint: string;
+
+  /** `message` follows "The body", such as `is not JSON (RFC 8259)`. */
+  constructor(message: string, hint: string) {
+    super(message);
+    this.name = 'BodyFault';
+    this.hint = hint;
+  }
 }

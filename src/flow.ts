@@ -4,6 +4,7 @@ import { fieldLines } from './fields.ts';
 import { answer } from './flow/answer.ts';
 import { ClientLeft } from './flow/ask.ts';
 import { withBody } from './flow/body.ts';
+import { captured, captureLoad } from './flow/capture.ts';
 import { Entry } from './flow/entry.ts';
 import { judge } from './flow/judge.ts';
 import { ALARMS, raiseAlarm, refuse, refusalLength } from './flow/refuse.ts';
@@ -55,6 +56,8 @@ export class Flow {
       const arriving = rooms.limits?.arrive(channel.session);
       if (arriving) await arriving;
       const job = judge(rooms, x, channel, originForm, entry);
+      const loading = captureLoad(rooms, job);
+      if (loading) await loading;
       let out = outgoing(rooms, job);
       const receiving = withBody(rooms, job, out);
       if (receiving) out = await receiving;
@@ -71,6 +74,7 @@ export class Flow {
       }
       if (reply.switched) return await carry(rooms, job, reply, reply.switched);
       try {
+        if (job.rule.captures) reply = await captured(rooms, job, reply, job.rule.captures);
         const unfinished = answer(x, reply, entry);
         if (unfinished) await unfinished;
       } finally {

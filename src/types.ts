@@ -1,3 +1,4 @@
+import type { Capture, Captured } from './captured.ts';
 import type { Reason, Refusal } from './errors.ts';
 import type { Secret } from './secret.ts';
 
@@ -34,6 +35,8 @@ export interface Session extends Principal {
   readonly tokenHash: string;
   /** Credential name → the session's stub for it. */
   readonly stubs: ReadonlyMap<string, string>;
+  /** What answers handed out to it; set with the first of them, and forgotten soon after the session's end. */
+  captured?: Captured | undefined;
 }
 
 // ---- the rule table --------------------------------------------------------------------------------------------
@@ -53,6 +56,8 @@ export interface Rule {
   /** Whether a complete or partial question falls under this row. A partial one never matches a row that names a method or a path. */
   matches(target: Target): boolean;
   readonly injections: readonly Injection[];
+  /** Not empty if it is there. */
+  readonly captures?: readonly Capture[];
   readonly allowRange: boolean;
 }
 
@@ -128,6 +133,8 @@ export interface OutboundHead {
   /** What it is made of: as the client sent it, and its target in origin-form. */
   readonly source: RequestHead;
   readonly originForm: string;
+  /** The keys that AWS hands out in the answer are captured. */
+  readonly capturesKeys: boolean;
 }
 
 /** What a placement can read of a body. */
@@ -179,19 +186,6 @@ export interface Placement {
 /** Counts the stubs in a latin1 text. */
 export interface StubCount {
   count(text: string): number;
-}
-
-/** Why a request body cannot be read. Neither text holds anything that the sandbox wrote. */
-export class BodyFault extends Error {
-  /** What to send instead. */
-  readonly hint: string;
-
-  /** `message` follows "The body", such as `is not JSON (RFC 8259)`. */
-  constructor(message: string, hint: string) {
-    super(message);
-    this.name = 'BodyFault';
-    this.hint = hint;
-  }
 }
 
 // ---- messages --------------------------------------------------------------------------------------------------
@@ -285,6 +279,8 @@ export interface AuditEvent {
   status: number;
   /** `stale`: older than its time, as its vault could not be reached (`stale_for`). */
   injected: readonly { credential: string; placement: string; version: string | null; stale?: true }[];
+  /** What the response handed out, and the sandbox has a stub for; absent: nothing. */
+  captured?: readonly { readonly credential: string; readonly at: string }[];
   /** Secrets removed from the response. */
   scrubbed: number;
   /** Stubs seen in the request, wherever they stood. */
@@ -298,3 +294,5 @@ export interface AuditEvent {
 }
 
 export type { Log } from './log.ts';
+export type * from './captured.ts';
+export { BodyFault } from './errors.ts';

@@ -7,9 +7,9 @@ const src = join(root, 'src');
 
 /** Rooms from left to right; a room imports only from groups to its left, or from itself. */
 const GROUPS: readonly (readonly string[])[] = [
-  ['types', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
+  ['types', 'captured', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
   ['policy', 'inject', 'vaults', 'mint', 'scrub', 'wire', 'limits'],
-  ['upstream', 'state', 'audit', 'alarms', 'identity', 'intercept'],
+  ['upstream', 'state', 'audit', 'alarms', 'identity', 'intercept', 'capture'],
   ['config'],
   ['flow'],
   ['listen'],

@@ -15,7 +15,8 @@ export function toLine(event: AuditEvent, prev: string): string {
   return (
     `${begun(event)}${event.request_id}${asked(event, last)}${answered(event, last)}${event.bytes_in},` +
     `"bytes_out":${event.bytes_out},"duration_ms":${milliseconds(event.duration_ms)},` +
-    `"ttfb_ms":${milliseconds(event.ttfb_ms)},"trace_id":${quoted(event.trace_id)},"prev":"${prev}"}`
+    `"ttfb_ms":${milliseconds(event.ttfb_ms)},"trace_id":${quoted(event.trace_id)},` +
+    `${event.captured ? capturedJson(event.captured) : ''}"prev":"${prev}"}`
   );
 }
 
@@ -95,6 +96,11 @@ function answersAlike(a: AuditEvent, b: AuditEvent): boolean {
     a.stubs_seen === b.stubs_seen &&
     a.injected.length === b.injected.length;
   return isSame && a.injected.every((one, i) => isAlike(one, b.injected[i]));
+}
+
+function capturedJson(captured: NonNullable<AuditEvent['captured']>): string {
+  const all = captured.map(({ credential, at }) => `{"credential":${quoted(credential)},"at":${quoted(at)}}`);
+  return `"captured":[${all.join()}],`;
 }
 
 type Injected = AuditEvent['injected'][number];

@@ -43,6 +43,7 @@ export class Metrics {
   readonly #deliveries = new Map<string, number>();
   #seconds = 0;
   #injected = 0;
+  #captured = 0;
   #scrubbed = 0;
   #stubsSeen = 0;
   #bytesIn = 0;
@@ -61,6 +62,7 @@ export class Metrics {
     this.#injected += event.injected.length;
     for (const { credential, stale } of event.injected)
       if (stale) this.#stale.set(credential, (this.#stale.get(credential) ?? 0) + 1);
+    this.#captured += event.captured?.length ?? 0;
     this.#scrubbed += event.scrubbed;
     this.#stubsSeen += event.stubs_seen;
     this.#bytesIn += event.bytes_in;
@@ -115,6 +117,7 @@ export class Metrics {
       family('stubgate_sessions', 'gauge', 'Sessions alive', [['', gauges.sessions]]),
       family('stubgate_state_up', 'gauge', '1 if sessions can be checked', [['', Number(gauges.stateUp)]]),
       family('stubgate_injected_total', 'counter', 'Credentials put on the wire', [['', this.#injected]]),
+      family('stubgate_captured_total', 'counter', 'Secrets captured from responses', [['', this.#captured]]),
       family('stubgate_scrubbed_total', 'counter', 'Secrets removed from responses', [['', this.#scrubbed]]),
       family('stubgate_stubs_seen_total', 'counter', 'Stubs seen in requests', [['', this.#stubsSeen]]),
       family('stubgate_request_bytes_total', 'counter', 'Bytes from sandboxes', [['', this.#bytesIn]]),

@@ -8,7 +8,7 @@ import { type Dialled, dialled } from '../flow/foresee.ts';
 import { parseAuthority } from '../policy/host.ts';
 import { canonicalPath } from '../policy/path.ts';
 import { admit, decide, type Mismatch, type RuleSpec } from '../policy/table.ts';
-import type { Rule, Target } from '../types.ts';
+import type { Capture, Rule, Target } from '../types.ts';
 import { findAudited } from './explain-audit.ts';
 import { FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
@@ -34,6 +34,8 @@ export interface Explanation {
   /** In the order of the table. */
   rules: { rule: string; action: Rule['action']; matches: boolean; why: string }[];
   inject: { credential: string; as: string; at: string; when: string; required: boolean; foreign: string }[];
+  /** Absent: nothing. */
+  capture?: { credential: string; at: string }[];
   /** Where it would go to; null if it goes nowhere. */
   dial: Dialled | null;
 }
@@ -109,6 +111,7 @@ export function explain(compiled: Compiled, profileName: string, method: string,
     }),
     inject: verdict === 'allow' ? injections(winner, websocket) : [],
     dial,
+    ...(verdict === 'allow' && winner?.captures && { capture: winner.captures.map(captureOf) }),
   };
 }
 
@@ -125,6 +128,10 @@ function injections(rule: Rule | undefined, isHandshake: boolean): Explanation['
       required,
       foreign,
     }));
+}
+
+function captureOf({ credential, place }: Capture): { credential: string; at: string } {
+  return { credential, at: place.slot };
 }
 
 type Outcome = Pick<Explanation, 'verdict' | 'reason' | 'rule'>;
@@ -201,7 +208,18 @@ const CHECKED: Record<Dialled['check'], string> = {
 };
 
 function describe(explanation: Explanation): string {
-  const { request, profile, verdict, reason, rule, rules, inject, websocket, dial } = explanation;
+  const {
+    request,
+    profile,
+    verdict,
+    reason,
+    rule,
+    rules,
+    inject,
+    capture = [],
+    websocket,
+    dial,
+  } = explanation;
   const rows = rules.map(row => {
     const mark = row.rule === rule ? '→' : row.matches ? '·' : ' ';
     const wins =
@@ -214,10 +232,20 @@ function describe(explanation: Explanation): string {
       `  injects ${i.credential} as ${i.as} (${i.at}), ${i.when === 'stub' ? 'where its stub stands' : 'always'}` +
       `${i.required ? ', required' : ''}; another value there is ${i.foreign === 'refuse' ? 'refused' : 'passed'}`,
   );
+  const taken = capture.map(
+    c => `  captures ${c.credential} from the answer (${c.at}): the sandbox gets a stub`,
+  );
   const because = reason ?? (rule === null ? '' : `rule ${rule}`);
   const shake = websocket && verdict === 'allow' ? [SHAKE] : [];
   const address =
     dial && `  dials ${dial.to}${dial.via ? ` through ${dial.via}` : ''}: ${CHECKED[dial.check]}`;
-  const told = [`${request} (profile ${profile})`, ...rows, `${verdict}: ${because}`, ...shake, ...places];
+  const told = [
+    `${request} (profile ${profile})`,
+    ...rows,
+    `${verdict}: ${because}`,
+    ...shake,
+    ...places,
+    ...taken,
+  ];
   return [...told, ...(address ? [address] : [])].join('\n');
 }

@@ -1,12 +1,13 @@
 import { dirname, resolve } from 'node:path';
 import type { z } from 'zod';
+import { capturePlaces } from '../capture/index.ts';
 import { placements } from '../inject/index.ts';
 import { REF_KEYS } from '../mint/index.ts';
 import type { RuleSpec } from '../policy/table.ts';
-import type { Injection, SecretRef } from '../types.ts';
+import type { Capture, Injection, SecretRef } from '../types.ts';
 import { alarmOptions } from './alarms-schema.ts';
 import { BUILT_IN_VAULTS } from './checks.ts';
-import { items, mapping, type Mapping, placementOptions } from './raw.ts';
+import { captureOptions, items, mapping, type Mapping, placementOptions } from './raw.ts';
 import { parseSecretRef } from './scalars.ts';
 import { type configSchema, DEFAULT_SESSION_MS } from './schema.ts';
 import { redisOptions } from './state-schema.ts';
@@ -89,7 +90,7 @@ function credentials(
 ): Map<string, Credential> {
   return new Map(
     Object.entries(parsed.credentials).map(
-      ([name, { from, stub, ttl, stale_for, mint, limits: budgets }]) => {
+      ([name, { from, capture, stub, ttl, stale_for, mint, limits: budgets }]) => {
         const { env, shape } = stub;
         const staleForMs = stale_for ?? (from && vaults.get(from.vault)?.staleForMs);
         const locateRef = (ref: SecretRef): SecretRef => locatedRef(ref, vaults, locate);
@@ -98,6 +99,7 @@ function credentials(
           {
             name,
             ...(from && { ref: locateRef(from) }),
+            ...(capture && { isCaptured: capture }),
             ttlMs: ttl,
             ...(staleForMs !== undefined && { staleForMs }),
             ...(mint && { mint: mintEntry(mapping(mapping(written[name])['mint']), locateRef) }),
@@ -138,9 +140,18 @@ function ruleSpec(rule: ParsedRule, written: Mapping): RuleSpec {
     ...(methods && { methods }),
     ...(paths && { paths }),
     injections: rule.inject.map((entry, i) => injection(entry, mapping(items(written['inject'])[i]))),
+    ...(rule.capture && {
+      captures: rule.capture.map((entry, i) => capture(entry, mapping(items(written['capture'])[i]))),
+    }),
     insecure,
     allowRange: rule.allow_range,
   };
+}
+
+function capture(entry: Mapping, written: Mapping): Capture {
+  const { credential, at, ttl } = entry as { credential: string; at: string; ttl?: number };
+  const place = capturePlaces.build(at, captureOptions(written));
+  return { credential, place, ...(ttl !== undefined && { ttlMs: ttl }) };
 }
 
 function injection(entry: Mapping, written: Mapping): Injection {

@@ -3,6 +3,7 @@ import { awsVariableFault, variableNames } from '../inject/stands-for.ts';
 import { mintsWithout, REF_KEYS } from '../mint/index.ts';
 import type { Path, Report } from './document.ts';
 import { items, mapping, type Mapping, texts } from './raw.ts';
+import { checkCaptures } from './capture-checks.ts';
 import { checkRules } from './rule-checks.ts';
 import { parseListen, parseSecretRef } from './scalars.ts';
 import { SOURCE } from './schema.ts';
@@ -22,6 +23,7 @@ export function crossCheck(root: Mapping, report: Report): void {
   checkVaults(root, report);
   checkCredentials(root, report);
   checkRules(root, report);
+  checkCaptures(root, report);
   checkProfiles(root, report);
   checkStubVariables(root, report);
 }
@@ -87,10 +89,11 @@ function checkCredentials(root: Mapping, report: Report): void {
   const vaults = mapping(root['vaults']);
   const names = [...new Set([...BUILT_IN_VAULTS, ...Object.keys(vaults)])];
   for (const [name, credential] of Object.entries(mapping(root['credentials']))) {
-    const { from, mint, stub } = mapping(credential);
+    const { from, mint, stub, capture } = mapping(credential);
     // Of `null` and the like the schema tells.
     if (
       from === undefined &&
+      capture === undefined &&
       typeof credential === 'object' &&
       credential !== null &&
       !mintsWithout(mapping(mint))

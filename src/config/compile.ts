@@ -46,12 +46,14 @@ function compileProfile(config: Config, entry: ProfileEntry): Profile {
   const chosen = new Set(entry.rules);
   const rules = config.rules.filter(({ name }) => chosen.has(name));
   const injected = rules.flatMap(rule => rule.injections.map(injection => injection.credential));
-  const credentials = [...new Set(injected)];
+  const isCaptured = (name: string): boolean => config.credentials.get(name)?.isCaptured === true;
+  const credentials = [...new Set(injected)].filter(name => !isCaptured(name));
+  const captures = injected.some(isCaptured) || rules.some(rule => rule.captures);
   const vaulted = credentials.filter(name => config.credentials.get(name)?.ref !== undefined);
   const injections = Map.groupBy(
     rules.flatMap(rule => rule.injections),
     ({ credential }) => credential,
   );
   const placements = new Map([...injections].map(([name, all]) => [name, all.map(one => one.placement)]));
-  return { ...entry, table: compileTable(rules), credentials, placements, vaulted };
+  return { ...entry, table: compileTable(rules), credentials, placements, vaulted, captures };
 }

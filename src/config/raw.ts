@@ -20,3 +20,10 @@ const INJECTION_KEYS: ReadonlySet<string> = new Set(['as', 'credential', 'when',
 export function placementOptions(entry: Mapping): Mapping {
   return Object.fromEntries(Object.entries(entry).filter(([key]) => !INJECTION_KEYS.has(key)));
 }
+
+const CAPTURE_KEYS: ReadonlySet<string> = new Set(['at', 'credential', 'ttl']);
+
+/** The keys of a capture entry that its place reads. */
+export function captureOptions(entry: Mapping): Mapping {
+  return Object.fromEntries(Object.entries(entry).filter(([key]) => !CAPTURE_KEYS.has(key)));
+}

@@ -22,7 +22,7 @@ export function checkRules(root: Mapping, report: Report): void {
     if (rule['name'] === undefined || first === undefined) names.set(rule['name'], i);
     else report([...path, 'name'], `is the name of rules[${first}] too; give each rule a name of its own`);
     checkAction(rule, path, report);
-    if (items(rule['inject']).length === 0) continue;
+    if (items(rule['inject']).length + items(rule['capture']).length === 0) continue;
     checkWhereInjected(rule, path, report);
     const entries = items(rule['inject']).map(mapping);
     checkInjections(entries, [...path, 'inject'], credentials, report);
@@ -60,7 +60,7 @@ function checkWhereInjected(rule: Mapping, path: Path, report: Report): void {
     if (host !== undefined && isTooWide(host)) {
       report(
         [...path, 'hosts', i],
-        'is too wide for a rule that injects; write each host, or *.example.com below a name of its owner',
+        'is too wide for a rule that injects or captures; write each host, or *.example.com below a name of its owner',
       );
     }
   }

@@ -2,7 +2,9 @@ import { z } from 'zod';
 import { canonicalHost, canonicalRuleHost } from '../policy/host.ts';
 import { globFault } from '../policy/glob.ts';
 import type { Registry } from '../registry.ts';
-import { checked, flag, integer, kindOf, list, listed, name, oneOf } from './fields.ts';
+import { capturePlaces } from '../capture/index.ts';
+import { checked, flag, integer, kindOf, list, listed, name, oneOf, parsed } from './fields.ts';
+import { parseDuration } from './scalars.ts';
 
 const HOST_EXAMPLE = 'a host such as api.example.com, *.example.com or 192.0.2.1';
 
@@ -38,9 +40,27 @@ export function ruleSchema(placements: Registry<unknown>) {
       })
       .default([])
       .describe('Credentials that replace stubs.'),
-    insecure: flag().default(false).describe('Lets an injection go over plain http.'),
+    capture: list(
+      plugins(capturePlaces, 'at', 'place', capture()),
+      'a list such as [{ credential: NAME, at: json, pointer: /access_token }]',
+      'leave it out if the answers hand out nothing',
+    )
+      .optional()
+      .describe('New secrets that the answers hand out: the sandbox gets a stub for each.'),
+    insecure: flag()
+      .default(false)
+      .describe('Lets an injection go, and what is captured come, over plain http.'),
     allow_range: flag().default(false).describe('Keeps `Range` on requests that carry an injection.'),
   });
+}
+
+function capture() {
+  return {
+    credential: name('credential').describe('Name in `credentials`, of one with `capture: true`.'),
+    ttl: parsed('a time such as 30m, 8h or 24d', parseDuration)
+      .optional()
+      .describe('How long it may be used (default: as long as the session lives).'),
+  };
 }
 
 function injection() {

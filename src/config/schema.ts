@@ -80,6 +80,10 @@ const credential = (minters: Registry<unknown>) =>
       .default(5 * MINUTE)
       .describe('How long a value that was read may be used (default 5m).'),
     stale_for: staleFor(),
+    capture: z
+      .literal(true, wrong('true, or leave it out'))
+      .optional()
+      .describe('Handed out by upstreams, where `capture` of a rule says; instead of `from`.'),
     mint: plugins(minters, 'type', 'minted token', {})
       .optional()
       .describe('Makes a short-lived token of the secret; the token is injected, the secret never.'),

@@ -52,8 +52,10 @@ export interface VaultEntry {
 
 export interface Credential {
   readonly name: string;
-  /** Absent: it is minted with the gate's own identity. */
+  /** Absent: it is captured, or minted with the gate's own identity. */
   readonly ref?: SecretRef;
+  /** Upstreams hand it out. */
+  readonly isCaptured?: true;
   /** How long a value that was read may be used. */
   readonly ttlMs: number;
   /** How much longer while its vault cannot be reached. */
@@ -177,10 +179,12 @@ export interface Compiled {
 
 export interface Profile extends ProfileEntry {
   readonly table: Table;
-  /** Names of all credentials that the rules may inject. */
+  /** Names of all credentials that the rules may inject, but for captured ones. */
   readonly credentials: readonly string[];
   /** Where its rules may write each of them. */
   readonly placements: ReadonlyMap<string, readonly Placement[]>;
+  /** Some rule captures, or injects what was captured. */
+  readonly captures: boolean;
   /** Those of them that have a secret in a vault. */
   readonly vaulted: readonly string[];
 }

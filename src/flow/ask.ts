@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
 import type { Outbound } from '../inject/outbound.ts';
@@ -53,6 +54,8 @@ export interface Question {
   readonly meter: Meter | undefined;
   /** Of a WebSocket's handshake; undefined: the request is none. */
   readonly key: string | undefined;
+  /** The answer may hand out what nobody can look for yet. */
+  readonly isCaptured: boolean;
 }
 
 /** A request without content may be sent once more when a pooled connection turns out to be dead (RFC 9110, section 9.2.2). */
@@ -150,7 +153,8 @@ class Ask implements ClientHandlers {
 
   /** A 1xx answer (RFC 9110, section 15.2) is scrubbed like any other. */
   informational({ status, reason, headers }: ResponseHead): void {
-    const { scrubber } = this.#question;
+    const { scrubber, isCaptured } = this.#question;
+    if (isCaptured) return this.#x.informational(status, STATUS_CODES[status] ?? '', []);
     this.#x.informational(status, scrubber.text(reason), scrubber.headers(endToEnd(headers)));
   }
 

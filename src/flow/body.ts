@@ -3,13 +3,14 @@ import { bytesOf, isInBody, reading, refuseUnreadable, requireUtf8, settleFields
 import { signs } from '../inject/signing.ts';
 import { StubCounter, type StubKey } from '../inject/stub.ts';
 import { type Plan, plan, type Step } from '../inject/swap.ts';
-import { BodyFault, type RawHeaders, type Sink } from '../types.ts';
+import { BodyFault } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
 import { ClientLeft, noTrailers } from './ask.ts';
 import type { Entry } from './entry.ts';
 import type { Job } from './judge.ts';
 import type { Outgoing } from './outgoing.ts';
 import type { Rooms } from './rooms.ts';
+import { Whole } from './whole.ts';
 
 type Reading = ReturnType<typeof reading>;
 
@@ -124,7 +125,13 @@ function receive(x: Exchange, limit: number): Promise<Buffer> {
     if (x.done) reject(new ClientLeft());
     // RFC 9110, section 10.1.1: the upstream is asked only once the body is here.
     if (x.head.expectContinue && !x.received) x.informational(100, 'Continue', []);
-    x.body.pipe(new Whole(limit, resolve, reject));
+    const whole = new Whole(limit, {
+      tooLarge: () => tooLarge(limit),
+      // A header that comes after the body was never judged: no rule covers it.
+      end: (body, trailers) => (trailers.length > 0 ? reject(noTrailers(trailers)) : resolve(body)),
+      fail: reject,
+    });
+    x.body.pipe(whole);
   });
 }
 
@@ -132,45 +139,4 @@ function tooLarge(limit: number): Refusal {
   return new Refusal('body_too_large', {
     message: `The request body is larger than the ${limit} bytes that this rule takes`,
   });
-}
-
-/** Collects a body in one buffer, so that many small chunks cost no more than a large one. */
-class Whole implements Sink {
-  onDrain: (() => void) | null = null;
-  readonly #limit: number;
-  readonly #resolve: (body: Buffer) => void;
-  readonly #reject: (cause: Error) => void;
-  #bytes = Buffer.allocUnsafe(4096);
-  #length = 0;
-
-  constructor(limit: number, resolve: (body: Buffer) => void, reject: (cause: Error) => void) {
-    this.#limit = limit;
-    this.#resolve = resolve;
-    this.#reject = reject;
-  }
-
-  write(chunk: Buffer): boolean {
-    const length = this.#length + chunk.length;
-    if (length > this.#limit) {
-      this.#reject(tooLarge(this.#limit));
-      return false;
-    }
-    if (length > this.#bytes.length) {
-      const larger = Buffer.allocUnsafe(Math.max(length, 2 * this.#bytes.length));
-      this.#bytes.copy(larger, 0, 0, this.#length);
-      this.#bytes = larger;
-    }
-    this.#length += chunk.copy(this.#bytes, this.#length);
-    return true;
-  }
-
-  end(trailers: RawHeaders): void {
-    // A header that comes after the body was never judged: no rule covers it.
-    if (trailers.length > 0) this.#reject(noTrailers(trailers));
-    else this.#resolve(this.#bytes.subarray(0, this.#length));
-  }
-
-  abort(cause: Error): void {
-    this.#reject(cause);
-  }
 }

@@ -1,9 +1,10 @@
 import type { Profile } from '../config/types.ts';
 import { Refusal } from '../errors.ts';
 import type { MintCache } from '../mint/cache.ts';
-import type { Secret } from '../secret.ts';
+import { randomBase62 } from '../inject/base62.ts';
+import { Secret } from '../secret.ts';
 import { Patterns } from '../scrub/index.ts';
-import type { Log, Session } from '../types.ts';
+import type { Captured, Log, Session } from '../types.ts';
 import type { SecretCache } from '../vaults/cache.ts';
 import type { Secrets } from './secrets.ts';
 
@@ -31,7 +32,9 @@ export class Keyring {
   readonly #minted: ReadonlySet<string>;
   readonly #log: Log;
   readonly #patterns = new Map<string, Compiled>();
-  readonly #ofSession = new WeakMap<Session, Held>();
+  readonly #ofSession = new WeakMap<Session | Captured, Held>();
+  /** Stands nowhere: a stream is searched from its start for what may be captured while it flows. */
+  readonly #future = [new Secret('', randomBase62(43))];
   /** Profiles all of whose credentials are here, until when, as long as the cache keeps its version. */
   readonly #ready = new WeakMap<Profile, { readonly version: number; readonly until: number }>();
   /** Whose first read is over, for good or ill. */
@@ -88,8 +91,10 @@ export class Keyring {
     return pending && Promise.all(pending);
   }
 
-  /** The secret for an injection; only after `open` resolved. */
-  secret(name: string, session: Session): Secret {
+  /** The secret for an injection, and for a captured one its stub; only after `open` resolved. */
+  secret(name: string, session: Session, stub?: string): Secret {
+    const captured = stub === undefined ? undefined : session.captured?.secret(name, stub);
+    if (captured) return captured;
     const current = this.#minted.has(name) ? this.#mints.current(name, session) : this.cache.current(name);
     if (!current) throw new Refusal('credential_unavailable');
     return current;
@@ -106,7 +111,8 @@ export class Keyring {
    */
   async renew(name: string, rejected: Secret, session: Session, status: 401 | 403): Promise<boolean> {
     const isMinted = this.#minted.has(name);
-    if (isMinted && status === 403) return false;
+    // What was captured is there once: its client asks for another one.
+    if ((isMinted && status === 403) || session.captured?.known().includes(rejected)) return false;
     try {
       const present = isMinted
         ? this.#mints.remint(name, session, rejected)
@@ -127,28 +133,36 @@ export class Keyring {
    */
   patterns(profile: Profile, session: Session): Patterns {
     const { version } = this.cache;
-    const { version: mintVersion } = this.#mints;
-    const held = this.#ofSession.get(session);
+    const { captured } = session;
+    const mintVersion = this.#mints.version + (captured?.version ?? 0);
+    // What is compiled of captured secrets is forgotten with them.
+    const held = this.#ofSession.get(captured ?? session);
     const isCurrent = held?.version === version && held.profile === profile;
     if (isCurrent && held.mintVersion === mintVersion) return held.patterns;
     const lost = [...session.stubs.keys()].filter(name => !profile.credentials.includes(name));
     const names = [...profile.credentials, ...lost];
-    const minted = this.#mints.known(names, session);
+    const own = captured?.known() ?? [];
+    const minted = [...this.#mints.known(names, session), ...own, ...(profile.captures ? this.#future : [])];
     if (isCurrent && sameItems(held.minted, minted)) {
       // A token of somebody else's.
       held.mintVersion = mintVersion;
       return held.patterns;
     }
-    const compiled = this.#compile(profile, lost, version, minted);
-    this.#ofSession.set(session, { ...compiled, profile, mintVersion });
+    const key = own.length > 0 ? undefined : [profile.name, ...lost].join();
+    const compiled = this.#compile(profile, key, names, version, minted);
+    this.#ofSession.set(captured ?? session, { ...compiled, profile, mintVersion });
     return compiled.patterns;
   }
 
   /** Sessions that look for the same values share the patterns. */
-  #compile(profile: Profile, lost: readonly string[], version: number, minted: readonly Secret[]): Compiled {
-    const key = [profile.name, ...lost].join();
-    const names = [...profile.credentials, ...lost];
-    const cached = this.#patterns.get(key);
+  #compile(
+    profile: Profile,
+    key: string | undefined,
+    names: readonly string[],
+    version: number,
+    minted: readonly Secret[],
+  ): Compiled {
+    const cached = key === undefined ? undefined : this.#patterns.get(key);
     if (cached?.version === version && sameItems(cached.minted, minted)) return cached;
     const vaulted = names.flatMap(name => {
       const further = this.#mints.sources(name);
@@ -161,7 +175,7 @@ export class Keyring {
       (profile.placements.get(secret.name) ?? []).flatMap(placement => placement.wires?.(secret) ?? []),
     );
     const compiled = { version, minted, patterns: new Patterns(secrets, wires) };
-    this.#patterns.set(key, compiled);
+    if (key !== undefined) this.#patterns.set(key, compiled);
     return compiled;
   }
 

@@ -6,6 +6,7 @@ import type { Reason } from '../errors.ts';
 import type { Limiter } from '../limits/limiter.ts';
 import type { AuditEvent, Log, Session } from '../types.ts';
 import type { Upstream } from '../upstream/pool.ts';
+import type { Captures } from '../capture/captures.ts';
 import type { Keyring } from './keyring.ts';
 
 /** The rooms that a request walks through. Replaced whole on reload; a request reads them once. */
@@ -13,6 +14,9 @@ export interface Rooms {
   readonly profiles: ReadonlyMap<string, Profile>;
   readonly keyring: Keyring;
   readonly stubs: StubKey;
+  readonly captures: Captures;
+  /** Of a credential's stubs. */
+  readonly shapeOf: (credential: string) => string;
   readonly upstream: Upstream;
   readonly audit: AuditLog;
   readonly metrics: Metrics;

@@ -23,6 +23,11 @@ export function outgoing(
   entry.redact(rule, rooms.stubs);
   // HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112, section 3.2).
   if (!has(x.head.headers, 'host')) out.headers.unshift('Host', authorityOf(target));
+  if (rule.captures) {
+    if (websocket)
+      throw new Refusal('upgrade_refused', { message: 'This rule captures what answers hand out' });
+    rooms.captures.requireRoom(session);
+  }
   const swaps = plan(out, rule, session, rooms.stubs);
   // Each place of the plan holds one stub: every further one stands where it does not belong.
   if (stubs !== swaps.swapped) throw new Refusal('stub_misplaced');
@@ -41,12 +46,14 @@ function shakeHands({ headers }: Outbound): void {
 /** Places the credentials, sends the request and waits for the upstream's answer. */
 export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply> {
   const { out, swaps, received, credentials, key } = outgoing;
-  const { x, session, profile, target, entry } = job;
+  const { x, session, profile, rule, target, entry } = job;
   const patterns = rooms.keyring.patterns(profile, session);
   if (!patterns.empty && (patterns.find(x.head.bytes) || (received && patterns.find(received))))
     throw new Refusal('secret_in_request');
-  outgoing.sent = credentials.map(name => rooms.keyring.secret(name, session));
-  const placed = apply(out, swaps, name => rooms.keyring.secret(name, session));
+  outgoing.sent = swaps.steps.map(({ injection, stub }) =>
+    rooms.keyring.secret(injection.credential, session, stub),
+  );
+  const placed = apply(out, swaps, (name, stub) => rooms.keyring.secret(name, session, stub));
   const head = out.render() + (key === undefined ? '' : fieldLines(handshakeFields(key)));
   entry.event.injected = placed.map(({ credential, at, version }) => {
     const injected = { credential, placement: at, version };
@@ -72,6 +79,7 @@ export function send(rooms: Rooms, job: Job, outgoing: Outgoing): Promise<Reply>
     counter,
     meter: counter && !body ? meterOf(rooms.limits, job, credentials) : undefined,
     key,
+    isCaptured: rule.captures !== undefined,
   });
 }
 

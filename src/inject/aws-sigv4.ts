@@ -9,7 +9,7 @@ import { accessKeyIds, authorizationOf, sessionTokens, timeText } from './sigv4/
 import { chunked } from './sigv4/chunked.ts';
 import { hashed } from './sigv4/hashed.ts';
 import { sign } from './sigv4/sign.ts';
-import { requireHarmless } from './sigv4/sts.ts';
+import { requireKnownAction } from './sigv4/sts.ts';
 import { type Scope, Signer } from './sigv4/signer.ts';
 import { payloadOf, verify } from './sigv4/verify.ts';
 
@@ -50,7 +50,7 @@ class AwsSigV4 implements SigningPlacement {
     const isSts = client.service === 'sts';
     if (isSts && out.source.length !== 0 && !out.body) return false;
     const isVerified = verify(out, client, stub, Date.now());
-    if (isSts) requireHarmless(out);
+    if (isSts) requireKnownAction(out);
     return isVerified;
   }
 

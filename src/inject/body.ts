@@ -72,7 +72,8 @@ export function reading(out: OutboundHead, rule: Rule): { kind: BodyKind; limit:
   throw new BodyFault('is of a type in which this rule cannot find a credential', `Send ${wanted}, in UTF-8`);
 }
 
-function kindOf(contentType: string): BodyKind | undefined {
+/** What a body of that media type can be read as; undefined for another one, and for another charset than UTF-8. */
+export function kindOf(contentType: string): BodyKind | undefined {
   const [type = '', ...parameters] = contentType.toLowerCase().split(';');
   const isUnicode = parameters.every(parameter => {
     const [name = '', value = ''] = parameter.split('=');

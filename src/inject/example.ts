@@ -55,6 +55,7 @@ export function exampleOf(placement: Placement, wanted: Wanted): Example | undef
     body: kind && content && { kind, content },
     originForm: path,
     source: NO_SOURCE,
+    capturesKeys: false,
   };
   if (placement.type === 'path' && placement.find(out) === undefined) return undefined;
   placement.inject(out, undefined, new Secret('stub', stub));

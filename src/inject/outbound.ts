@@ -34,8 +34,10 @@ export class Outbound implements OutboundHead {
 
   readonly source: RequestHead;
   readonly originForm: string;
+  readonly capturesKeys: boolean;
 
-  private constructor(source: RequestHead, target: string, headers: string[]) {
+  private constructor(source: RequestHead, target: string, headers: string[], capturesKeys: boolean) {
+    this.capturesKeys = capturesKeys;
     this.method = source.method;
     this.target = target;
     this.originForm = target;
@@ -45,7 +47,7 @@ export class Outbound implements OutboundHead {
 
   /** `target`: origin-form, as it was judged. */
   static from(head: RequestHead, target: string, rule: Rule): Outbound {
-    const keepRange = rule.allowRange || rule.injections.length === 0;
+    const keepRange = rule.allowRange || (rule.injections.length === 0 && !rule.captures);
     const source = head.headers;
     const headers: string[] = [];
     for (let i = 0; i < source.length; i += 2) {
@@ -55,7 +57,8 @@ export class Outbound implements OutboundHead {
       if (special === undefined || (keepRange && RANGE.includes(special))) headers.push(name, value);
       else if (special === 'accept-encoding') headers.push(name, decodable(value));
     }
-    return new Outbound(head, target, headers);
+    const capturesKeys = rule.captures?.some(({ place }) => place.type === 'sts') ?? false;
+    return new Outbound(head, target, headers, capturesKeys);
   }
 
   /**

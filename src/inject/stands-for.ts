@@ -31,9 +31,13 @@ export function stubVariables(
 }
 
 /** What stands in a response for the secret of that name, or for a part of one; empty if nothing does. */
-export function standsFor({ stubs }: Pick<Session, 'stubs'>, name: string, key: StubKey): string {
+export function standsFor(
+  { stubs, captured }: Pick<Session, 'stubs' | 'captured'>,
+  name: string,
+  key: StubKey,
+): string {
   const [whole = '', part] = name.split('#');
-  const stub = stubs.get(whole);
+  const stub = stubs.get(whole) ?? captured?.stubFor(whole);
   if (stub === undefined || part === undefined) return stub ?? '';
   return part === 'SessionToken' ? key.sessionToken(stub) : key.accessKeyId(stub);
 }

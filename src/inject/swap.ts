@@ -68,11 +68,15 @@ export function plan(
   return last && signs(last.injection.placement) ? { steps, swapped, signing: last } : { steps, swapped };
 }
 
-/** Carries the plan out. `secrets` gives the credential's current value. */
-export function apply(out: OutboundHead, planned: Plan, secrets: (credential: string) => Secret): Swap[] {
+/** Carries the plan out. `secrets` gives the credential's current value, or the one that the stub was given for. */
+export function apply(
+  out: OutboundHead,
+  planned: Plan,
+  secrets: (credential: string, stub: string | undefined) => Secret,
+): Swap[] {
   return planned.steps.map(({ injection, stub }) => {
     const { credential, placement } = injection;
-    const secret = secrets(credential);
+    const secret = secrets(credential, stub);
     const { at, wire, upload } = placement.inject(out, stub, secret);
     return { credential, placement: placement.type, at, version: secret.version ?? null, wire, upload };
   });
@@ -90,17 +94,17 @@ function planSlot(
   let hasPlace = false;
   for (const injection of slot) {
     const { placement } = injection;
-    const signing = signs(placement) ? placement : undefined;
-    const stub = session.stubs.get(injection.credential);
-    const standsAs = signing && stub !== undefined ? signing.idOf(stub, key) : stub;
     const texts = placement.find(out);
     if (injection.when === 'always' && !hasPlace) {
       always = injection;
       hasPlace = texts !== undefined;
     }
     if (!texts) continue;
-    if (stub !== undefined && texts.includes(standsAs as string))
-      return signing ? { injection, stub, beside: signing.beside(out, stub, key) } : { injection, stub };
+    const stub = stubAmong(texts, injection, session, key);
+    if (stub !== undefined)
+      return signs(placement)
+        ? { injection, stub, beside: placement.beside(out, stub, key) }
+        : { injection, stub };
     standing.push(...texts);
   }
   if (standing.some(text => key.count(text) > 0)) throw new Refusal('stub_misplaced');
@@ -111,6 +115,23 @@ function planSlot(
   if (always) return { injection: always, stub: undefined };
   if (standing.length > 0 && slot.some(injection => injection.foreign === 'refuse')) {
     throw new Refusal('foreign_credential');
+  }
+  return undefined;
+}
+
+/** The session's stub that one of the texts stands for. */
+function stubAmong(
+  texts: readonly string[],
+  { credential, placement }: Injection,
+  { stubs, captured }: Session,
+  key: StubKey,
+): string | undefined {
+  const own = stubs.get(credential);
+  if (own !== undefined && texts.includes(signs(placement) ? placement.idOf(own, key) : own)) return own;
+  if (!captured) return undefined;
+  for (const text of texts) {
+    const stub = captured.stubAt(credential, text);
+    if (stub !== undefined) return stub;
   }
   return undefined;
 }

@@ -1,4 +1,4 @@
-import type { Admission, CanonicalHost, Decision, Injection, Rule, Target } from '../types.ts';
+import type { Admission, CanonicalHost, Capture, Decision, Injection, Rule, Target } from '../types.ts';
 import { compileGlob, type PathGlob } from './glob.ts';
 import { isIpLiteral, type RuleHost } from './host.ts';
 import { lenientReadings } from './path.ts';
@@ -16,7 +16,9 @@ export interface RuleSpec {
   /** Globs; absent: any. */
   readonly paths?: readonly string[];
   readonly injections: readonly Injection[];
-  /** The injections may go over plain http. */
+  /** Not empty if it is there. */
+  readonly captures?: readonly Capture[];
+  /** The injections, and what is captured, may go over plain http. */
   readonly insecure: boolean;
   readonly allowRange: boolean;
 }
@@ -77,6 +79,7 @@ class Row implements TableRule {
   readonly name: string;
   readonly action: Rule['action'];
   readonly injections: readonly Injection[];
+  readonly captures?: readonly Capture[];
   readonly allowRange: boolean;
   readonly hosts: readonly RuleHost[];
   /** Position in the table. */
@@ -96,6 +99,7 @@ class Row implements TableRule {
     this.name = spec.name;
     this.action = spec.action;
     this.injections = spec.injections;
+    if (spec.captures) this.captures = spec.captures;
     this.allowRange = spec.allowRange;
     this.hosts = spec.hosts;
     this.order = order;
@@ -126,7 +130,8 @@ class Row implements TableRule {
 
   /** What a matching row says of a request. A tunnel row lets through only what nobody read. */
   decision(scheme: Target['scheme']): Decision {
-    const sendsSecretInClear = scheme === 'http' && this.injections.length > 0 && !this.#insecure;
+    const hasSecrets = this.injections.length > 0 || this.captures !== undefined;
+    const sendsSecretInClear = scheme === 'http' && hasSecrets && !this.#insecure;
     return this.action === 'allow' && !sendsSecretInClear ? this.allowed : this.denied;
   }
 

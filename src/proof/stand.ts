@@ -142,7 +142,7 @@ function onStand(
     profiles: new Map(
       [...profiles].map(([name, { limits: _, onAlarm: __, ...profile }]) => [
         name,
-        { ...profile, vaulted: profile.credentials },
+        { ...profile, vaulted: profile.credentials.filter(one => names.has(one)) },
       ]),
     ),
     sources: new Map(

@@ -58,6 +58,7 @@ export interface SceneOptions {
   /** More keys of the section `upstream`. */
   upstream?: Readonly<Record<string, unknown>>;
   credentials?: GateSetup['credentials'];
+  captured?: GateSetup['captured'];
   /** Host → where it is, besides the scene's own. */
   resolve?: Readonly<Record<string, string>>;
   /** Instead of the scene's own table of names. */
@@ -71,10 +72,11 @@ export async function openScene(options: SceneOptions = {}): Promise<Scene> {
   const plain = await startRecorder({});
   const lookups: string[] = [];
   const names = new Map<string, readonly string[]>();
-  const { rules, config, credentials, resolve } = options;
+  const { rules, config, credentials, captured = {}, resolve } = options;
   const gate = await startTestGate(
     {
       credentials: { api: { secret, env: 'API_KEY' }, ...credentials },
+      captured,
       rules: [...(rules?.(upstream.port) ?? []), ...RULES],
       config: {
         upstream: {

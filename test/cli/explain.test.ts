@@ -6,7 +6,7 @@ import { parseConfig } from '../../src/config/load.ts';
 const compiled = compileConfig(
   parseConfig(
     `version: 1
-credentials: { gh: { from: env:GH, stub: { env: GITHUB_TOKEN } } }
+credentials: { gh: { from: env:GH, stub: { env: GITHUB_TOKEN } }, handed: { capture: true } }
 rules:
   - { name: pinned, hosts: [pinned.example.test], action: tunnel }
   - { name: no-admin, hosts: ["*.example.test"], paths: ["/admin/**"], action: deny }
@@ -22,8 +22,10 @@ rules:
       - { credential: gh, as: cookie, name: sid }
       - { credential: gh, as: json, pointer: /auth/key }
       - { credential: gh, as: form, field: client_secret }
+  - { name: token, hosts: [token.example.test], capture: [{ credential: handed, at: json, pointer: /access_token }] }
 profiles:
   default: { rules: [pinned, no-admin, api, any, late, clear, chat, places] }
+  tokens: { rules: [token] }
   small: { rules: [clear] }
 `,
     '/stubgate.yaml',
@@ -129,4 +131,11 @@ it.each([
   ['get', 'https://api.example.test/'],
 ])('refuses to explain %s %s', (method, url) => {
   expect(() => ask(method, url)).toThrow(expect.objectContaining({ name: 'UsageError' }));
+});
+
+it('tells what is captured', () => {
+  expect(ask('POST', 'https://token.example.test/', 'tokens').capture).toEqual([
+    { credential: 'handed', at: 'json /access_token' },
+  ]);
+  expect(ask('GET', 'https://api.example.test/').capture).toBeUndefined();
 });

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { json } from '../../src/capture/json.ts';
 import { canonicalHost, canonicalRuleHost } from '../../src/policy/host.ts';
 import { admit, compileTable, decide, type RuleSpec, type Table } from '../../src/policy/table.ts';
 import type { CanonicalHost, Injection, Target } from '../../src/types.ts';
@@ -174,6 +175,18 @@ describe('decide', () => {
     [
       'denies an injection over http',
       [{ name: 'r', schemes: ['http'], injections: [injection] }],
+      'http:GET a.example',
+      'deny r rule_denies',
+    ],
+    [
+      'denies a capture over http',
+      [
+        {
+          name: 'r',
+          schemes: ['http'],
+          captures: [{ credential: 'c', place: json.build({ pointer: '/t' }) }],
+        },
+      ],
       'http:GET a.example',
       'deny r rule_denies',
     ],

@@ -18,6 +18,8 @@ export interface CredentialSetup {
 /** What a test asks of its gate; everything else is port 0, temporary and trusts only the test's CA besides the system's. */
 export interface GateSetup {
   credentials?: Readonly<Record<string, CredentialSetup>>;
+  /** Credentials that upstreams hand out: name → shape of its stubs. */
+  captured?: Readonly<Record<string, string>>;
   /** Rows as the configuration has them. */
   rules: readonly Readonly<Record<string, unknown>>[];
   profiles?: Readonly<Record<string, unknown>>;
@@ -47,6 +49,8 @@ function credentialEntries(dir: string, setup: GateSetup): Record<string, unknow
       ...(mint && { mint }),
     };
   }
+  for (const [name, shape] of Object.entries(setup.captured ?? {}))
+    entries[name] = { capture: true, stub: { shape } };
   return entries;
 }
 

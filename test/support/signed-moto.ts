@@ -50,9 +50,14 @@ export async function startMoto(hosts: readonly string[]): Promise<Moto> {
     await serving(port);
     const keys = await newKeys(port);
     const faults: string[] = [];
+    // Those that its STS has handed out, too.
+    const temporary = new Map<string, AwsKeys>();
     const front = await startHttp({ hosts }, async (received, response) => {
       const { method, url, rawHeaders, body } = received;
-      const fault = await awsFault({ method, target: url, headers: rawHeaders, body }, keys);
+      const fault = await awsFault(
+        { method, target: url, headers: rawHeaders, body },
+        temporary.get(idOf(received)) ?? keys,
+      );
       if (fault !== undefined) {
         faults.push(fault);
         response.writeHead(403, { 'content-type': 'text/xml' });
@@ -60,6 +65,8 @@ export async function startMoto(hosts: readonly string[]): Promise<Moto> {
         return;
       }
       const answer = await pass(port, received);
+      const handed = handedOut(answer.body.toString());
+      if (handed) temporary.set(handed.AccessKeyId, handed);
       response.writeHead(answer.status, answer.headers);
       response.end(answer.body);
     });
@@ -75,6 +82,19 @@ export async function startMoto(hosts: readonly string[]): Promise<Moto> {
     await stop();
     throw error;
   }
+}
+
+const idOf = ({ headers }: Received): string =>
+  /Credential=(\w+)/.exec(headers.authorization ?? '')?.[1] ?? '';
+
+function handedOut(text: string): AwsKeys | undefined {
+  if (!text.includes('</Credentials>')) return undefined;
+  const part = (tag: string): string => new RegExp(`<${tag}>([^<]+)<`).exec(text)?.[1] ?? '';
+  return {
+    AccessKeyId: part('AccessKeyId'),
+    SecretAccessKey: part('SecretAccessKey'),
+    SessionToken: part('SessionToken'),
+  };
 }
 
 async function newKeys(port: number): Promise<AwsKeys> {

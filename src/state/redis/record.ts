@@ -2,7 +2,7 @@ import type { Session } from '../../types.ts';
 import type { Seal } from '../seal.ts';
 
 /** What stands in a sealed record: all of a session, which is not revoked yet. */
-interface Record1 extends Omit<Session, 'stubs' | 'revokedAt'> {
+interface Record1 extends Omit<Session, 'stubs' | 'revokedAt' | 'captured'> {
   readonly version: 1;
   readonly stubs: readonly (readonly [string, string])[];
 }
@@ -10,7 +10,8 @@ interface Record1 extends Omit<Session, 'stubs' | 'revokedAt'> {
 const placeOf = (tokenHash: string): string => `session ${tokenHash}`;
 
 export function sealSession(seal: Seal, session: Session): string {
-  const record: Record1 = { version: 1, ...session, stubs: [...session.stubs] };
+  const { captured: _, ...lasting } = session;
+  const record: Record1 = { version: 1, ...lasting, stubs: [...session.stubs] };
   return seal.seal(placeOf(session.tokenHash), JSON.stringify(record));
 }
 

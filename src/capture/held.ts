@@ -1,0 +1,131 @@
+import { Refusal } from '../errors.ts';
+import { Secret } from '../secret.ts';
+import type { Captured } from '../types.ts';
+
+/** One captured secret, as gates tell it to each other. Times: ms since the epoch. */
+export interface CaptureRecord {
+  /** Of its capture; safe to log. */
+  readonly id: string;
+  readonly credential: string;
+  readonly stub: string;
+  /** What stands for the stub where it is injected. */
+  readonly standsAs: string;
+  readonly value: string;
+  /** Absent: with the session. */
+  readonly endsAt?: number;
+}
+
+interface Entry extends Omit<CaptureRecord, 'value'> {
+  readonly secret: Secret;
+  endsAt?: number;
+}
+
+/**
+ * Of one session, and their characters together: all are looked for in all of its traffic, and each new one costs another
+ * compilation of the patterns (70 ms for so many characters).
+ */
+export const MAX_CAPTURED = 64;
+const MAX_LENGTH = 64 * 1024;
+/** For answers that were under way when the last one came. */
+const MAX_BEYOND = 2 * MAX_CAPTURED;
+/** How long a value is still looked for once its time is over. */
+const REMEMBER_MS = 3_600_000;
+
+/** What one session captured, on whichever gate. */
+export class Held implements Captured {
+  version = 0;
+  readonly #entries = new Map<string, Entry>();
+  /** Stub, or what stands for it → entry. */
+  readonly #byText = new Map<string, Entry>();
+  readonly #now: () => number;
+  #known: readonly Secret[] = [];
+  #length = 0;
+
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  known(): readonly Secret[] {
+    return this.#known;
+  }
+
+  stubAt(credential: string, text: string): string | undefined {
+    const entry = this.#byText.get(text);
+    return entry?.credential === credential && entry.standsAs === text ? entry.stub : undefined;
+  }
+
+  secret(credential: string, stub: string): Secret | undefined {
+    const entry = this.#byText.get(stub);
+    if (entry?.credential !== credential) return undefined;
+    if (entry.endsAt === undefined || this.#now() < entry.endsAt) return entry.secret;
+    throw new Refusal('credential_unavailable', {
+      message: 'The time of the credential that this stub stands for is over',
+      hint: 'Log in again, or refresh it',
+    });
+  }
+
+  stubFor(name: string): string | undefined {
+    return this.#entries.get(name)?.stub;
+  }
+
+  get isFull(): boolean {
+    if (this.#hasRoom(MAX_CAPTURED)) return false;
+    this.#forget(this.#now());
+    return !this.#hasRoom(MAX_CAPTURED);
+  }
+
+  /** More were asked for at once than there is room for. */
+  get isBursting(): boolean {
+    return this.#entries.size >= MAX_BEYOND;
+  }
+
+  #hasRoom(most: number): boolean {
+    return this.#entries.size < most && this.#length < MAX_LENGTH;
+  }
+
+  /** The stub that was given for that value before, good for as long as the new one would be. */
+  again(credential: string, value: string, endsAt: number | undefined): string | undefined {
+    const secret = new Secret('', value);
+    const same = [...this.#entries.values()].find(
+      entry => entry.credential === credential && entry.secret.equals(secret),
+    );
+    if (!same) return undefined;
+    if (endsAt === undefined) delete same.endsAt;
+    else if (same.endsAt !== undefined) same.endsAt = Math.max(same.endsAt, endsAt);
+    return same.stub;
+  }
+
+  /** Those that are not here yet. */
+  add(records: readonly CaptureRecord[]): void {
+    const before = this.#entries.size;
+    for (const { value, ...record } of records) {
+      // No credential's name holds a colon; the stub of a value is found by it.
+      const name = `${record.credential}:${record.id}`;
+      if (this.#entries.has(name)) continue;
+      const entry: Entry = { ...record, secret: new Secret(name, value, record.id) };
+      this.#entries.set(name, entry);
+      this.#byText.set(record.stub, entry).set(record.standsAs, entry);
+    }
+    if (this.#entries.size > before) this.#changed();
+    this.#forget(this.#now() - REMEMBER_MS);
+  }
+
+  /** Those whose time was over by then. */
+  #forget(before: number): void {
+    let isChanged = false;
+    for (const [name, { endsAt, stub, standsAs }] of this.#entries) {
+      if (endsAt === undefined || endsAt > before) continue;
+      this.#entries.delete(name);
+      this.#byText.delete(stub);
+      this.#byText.delete(standsAs);
+      isChanged = true;
+    }
+    if (isChanged) this.#changed();
+  }
+
+  #changed(): void {
+    this.#known = [...this.#entries.values()].map(({ secret }) => secret);
+    this.#length = this.#known.reduce((sum, { length }) => sum + length, 0);
+    this.version++;
+  }
+}
