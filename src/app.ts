@@ -1,5 +1,7 @@
 import type { Server } from 'node:net';
-import { listenLimits, upstreamLimits } from './app/limits.ts';
+import { openFor, tlsOf } from './app/identities.ts';
+import { listenLimits } from './app/limits.ts';
+import { upstreamOf } from './app/upstream.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { compileConfig } from './config/compile.ts';
@@ -10,6 +12,7 @@ import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
+import { Identities } from './identity/identities.ts';
 import { parseShape } from './inject/shape.ts';
 import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
@@ -17,11 +20,12 @@ import { writeTrust } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
 import { Contexts } from './intercept/contexts.ts';
 import { ProxyListener } from './listen/proxy.ts';
+import type { ProxyRooms } from './listen/rooms.ts';
+import type { Dial } from './mint/http.ts';
 import { openState } from './state/open.ts';
 import type { Sessions } from './state/sessions.ts';
 import type { State } from './state/state.ts';
 import type { CanonicalHost, Log, Session } from './types.ts';
-import { Upstream } from './upstream/pool.ts';
 import type { Lookup } from './upstream/resolve.ts';
 
 export interface GateOptions {
@@ -60,6 +64,8 @@ export interface Gate {
   /** For sandboxes: our CA alone, and the system's, the operator's and ours together. */
   readonly caFile: string;
   readonly bundleFile: string;
+  /** The proxy speaks TLS. */
+  readonly isTls: boolean;
   /** Where sandboxes connect, `host:port`. */
   readonly address: { readonly host: string; readonly port: number };
   readonly openTunnels: number;
@@ -110,6 +116,7 @@ class RunningGate implements Gate {
   readonly #stubs: StubKey;
   readonly #secrets: Secrets;
   readonly #flow: Flow;
+  readonly #identities: Identities;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
   #compiled: Compiled;
@@ -124,6 +131,8 @@ class RunningGate implements Gate {
     const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
+    const dial: Dial = (host, port) =>
+      this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port });
     this.#secrets = new Secrets(compiled, {
       metrics: this.metrics,
       log: options.log,
@@ -132,13 +141,23 @@ class RunningGate implements Gate {
         onEnd: listener => state.sessions.onEnd(listener),
       },
       store: state.store,
-      dial: (host, port) =>
-        this.#flow.rooms.upstream.connect({ scheme: 'https', host: host as CanonicalHost, port }),
+      dial,
     });
     this.#flow = new Flow(this.#rooms(compiled));
+    this.#identities = new Identities(config.identity, {
+      secret: state.key,
+      log: options.log,
+      dial,
+      profileMs: name => this.#compiled.profiles.get(name)?.ttlMs,
+      open: opening => openFor(state.sessions, opening, profile => this.#stubsFor(profile)),
+    });
     this.#listener = new ProxyListener({
       flow: this.#flow,
       sessions: state.sessions,
+      identities: this.#identities,
+      stubsOf: session => this.stubEnvironment(session),
+      caPem: authority.rootPem,
+      ...this.#tls(),
       contexts: new Contexts(authority),
       limits: listenLimits(config.limits),
     });
@@ -155,6 +174,11 @@ class RunningGate implements Gate {
 
   get config(): Config {
     return this.#compiled.config;
+  }
+
+  /** An embedded gate serves its own command only. */
+  get isTls(): boolean {
+    return this.config.listen.tls !== undefined && !this.#options.listen;
   }
 
   get openTunnels(): number {
@@ -185,13 +209,8 @@ class RunningGate implements Gate {
         `There is no profile "${profile}"; one of ${[...this.#compiled.profiles.keys()].join(', ')}`,
       );
     }
-    const stubs = found.credentials.map(name => [name, this.#mint(name)] as const);
-    return this.sessions.create({
-      profile,
-      ttlMs: Math.min(ttlMs ?? found.ttlMs, found.ttlMs),
-      ...who,
-      stubs: new Map(stubs),
-    });
+    const life = Math.min(ttlMs ?? found.ttlMs, found.ttlMs);
+    return this.sessions.create({ profile, ttlMs: life, ...who, stubs: this.#stubsFor(profile) });
   }
 
   stubEnvironment(session: Session): Record<string, string> {
@@ -216,6 +235,12 @@ class RunningGate implements Gate {
     this.#state.close();
   }
 
+  /** Credential → a fresh stub. */
+  #stubsFor(profile: string): Map<string, string> {
+    const names = this.#compiled.profiles.get(profile)?.credentials ?? [];
+    return new Map(names.map(name => [name, this.#mint(name)]));
+  }
+
   #mint(credential: string): string {
     const found = this.#compiled.credentials.get(credential);
     if (!found) throw new Error(`no credential "${credential}"`);
@@ -232,30 +257,23 @@ class RunningGate implements Gate {
       metrics: this.metrics,
       log,
       alarm: alarm => this.#state.publish(alarm),
-      upstream: this.#upstream(config),
+      upstream: upstreamOf(config, this.#options, () => this.#own),
     };
   }
 
-  #upstream({ limits, upstream }: Config): Upstream {
-    const { extraUpstreams, lookup } = this.#options;
-    const { resolve, allowPrivate, caFile, proxy } = upstream;
-    return new Upstream({
-      resolve: new Map([...resolve, ...(extraUpstreams?.resolve ?? [])]),
-      allowPrivate,
-      caFiles: [caFile, extraUpstreams?.caFile].filter(file => file !== undefined),
-      proxy: proxy && new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`),
-      own: () => this.#own,
-      ...(lookup && { lookup }),
-      limits: upstreamLimits(limits),
-    });
+  #tls(): Pick<ProxyRooms, 'tls'> {
+    const { config } = this;
+    return this.isTls ? tlsOf(config, this.#identities, this.#options.log) : {};
   }
 
   #use(next: Compiled): void {
     const { log } = this.#options;
     const { file } = next.config;
     let rooms: Rooms;
+    let identities: ReturnType<Identities['prepare']>;
     try {
       rooms = this.#rooms(next);
+      identities = this.#identities.prepare(next.config.identity);
     } catch (error) {
       return this.#keep(error);
     }
@@ -265,6 +283,7 @@ class RunningGate implements Gate {
     this.#compiled = next;
     this.#secrets.reconfigure(next);
     this.#flow.rooms = rooms;
+    this.#identities.use(identities);
     old.close();
     log.info('configuration reloaded', { file });
   }
@@ -273,5 +292,3 @@ class RunningGate implements Gate {
     this.#options.log.error('configuration not reloaded: the last good one stays', { cause });
   }
 }
-
-const inUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host);

@@ -1,3 +1,4 @@
+import { checkIdentity } from './identity-checks.ts';
 import { isAwsShape } from '../inject/shape.ts';
 import { awsVariableFault, variableNames } from '../inject/stands-for.ts';
 import { mintsWithout, REF_KEYS } from '../mint/index.ts';
@@ -23,6 +24,7 @@ export function crossCheck(root: Mapping, report: Report): void {
   checkCredentials(root, report);
   checkRules(root, report);
   checkProfiles(root, report);
+  checkIdentity(root, report);
   checkStubVariables(root, report);
 }
 

@@ -1,3 +1,4 @@
+import type { IdentityEntry } from '../identity/entry.ts';
 import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
 import type { Table, RuleSpec } from '../policy/table.ts';
@@ -10,10 +11,17 @@ export interface Config {
   /** Absolute path of the file. */
   readonly file: string;
   readonly version: 1;
-  readonly listen: { readonly proxy: ListenAddress; readonly admin: ListenAddress };
+  readonly listen: {
+    readonly proxy: ListenAddress;
+    readonly admin: ListenAddress;
+    /** Of the proxy. */
+    readonly tls?: ListenTls;
+  };
   readonly ca: CaFiles;
   /** Where sessions are kept. */
   readonly state: 'memory' | RedisOptions;
+  /** In the order in which they are asked. */
+  readonly identity: readonly IdentityEntry[];
   readonly audit: { readonly file: string };
   /** By name; `env` and `file` are always there. */
   readonly vaults: ReadonlyMap<string, VaultEntry>;
@@ -31,6 +39,12 @@ export interface Config {
 export type ListenAddress =
   | { readonly host: string; readonly port: number; readonly path?: never }
   | { readonly path: string; readonly host?: never; readonly port?: never };
+
+export interface ListenTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly clientCertificates: 'optional' | 'required';
+}
 
 /** Where the CA lives. With `cert` and `key` the operator brings one; otherwise it is created in `dir`. */
 export interface CaFiles {
