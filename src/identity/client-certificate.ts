@@ -1,17 +1,16 @@
 import { X509Certificate } from 'node:crypto';
 import { type Claims, Unfit } from './claims.ts';
 import { parseAltNames, parseSpiffeId } from './spiffe.ts';
-import { FileFault } from './watched-file.ts';
 
 /** Certificates between a client's own and the CA. */
 const MAX_DEPTH = 8;
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 
-/** CA certificates, PEM. Throws FileFault. */
+/** CA certificates, PEM. Throws an Error that follows the file's name. */
 export function parseAnchors(pem: string): X509Certificate[] {
   const found = (pem.match(BLOCK) ?? []).map(block => new X509Certificate(block));
-  if (found.length === 0) throw new FileFault('holds no certificate; write a PEM file');
-  if (!found.every(({ ca }) => ca)) throw new FileFault('holds a certificate that is no CA; take it out');
+  if (found.length === 0) throw new Error('holds no certificate; write a PEM file');
+  if (!found.every(({ ca }) => ca)) throw new Error('holds a certificate that is no CA; take it out');
   return found;
 }
 

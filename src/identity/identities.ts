@@ -176,7 +176,7 @@ export class Identities {
     if (keys.kind === 'file') {
       const { log } = this.#options;
       const what = `identity[${index}].jwks_file`;
-      const file = new WatchedFile(keys.file, what, text => keySet(parse(text, 'it'), 'it'), log);
+      const file = new WatchedFile(keys.file, what, text => keySet(parse(text)), log);
       return { entry, find: fromFile(file) };
     }
     const id = JSON.stringify([issuer, keys, entry.staleForMs]);
@@ -212,11 +212,12 @@ function fromFile(file: WatchedFile<ReturnType<typeof keySet>>): JWTVerifyGetKey
 
 /** Whether a session says of its principal what its credential says now. */
 function isFor(session: Session, { profile, sub, act, labels }: Named): boolean {
-  const text = (of: object): string => JSON.stringify(Object.entries(of).toSorted());
+  const known = Object.entries(session.labels);
   return (
     session.profile === profile &&
     session.sub === sub &&
     session.act === act &&
-    text(session.labels) === text(labels)
+    known.length === Object.keys(labels).length &&
+    known.every(([label, text]) => labels[label] === text)
   );
 }

@@ -24,11 +24,11 @@ export async function fetchKeys(
   const get = async (url: string): Promise<unknown> => {
     const { status, text } = await sender(dial, signal)(new URL(url), {}, '', 'GET');
     if (status !== 200) throw new VaultError('unavailable', `${url} answered ${status}`);
-    return parse(text, url);
+    return parse(text, `${url} `);
   };
   const found = async (): Promise<JSONWebKeySet> => {
     const url = source.kind === 'url' ? source.url : await discover(source.url, issuer, get);
-    return keySet(await get(url), url);
+    return keySet(await get(url), `${url} `);
   };
   return Promise.race([found(), late.promise]);
 }
@@ -48,25 +48,25 @@ async function discover(
   return keys;
 }
 
-/** The usable public keys of a JWK Set (RFC 7517, section 5). Throws an Error if it is none. */
-export function keySet(value: unknown, where: string): JSONWebKeySet {
+/** The usable public keys of a JWK Set (RFC 7517, section 5). Throws an Error if it is none. `where`: before its message. */
+export function keySet(value: unknown, where = ''): JSONWebKeySet {
   const { keys } = (value ?? {}) as { keys?: unknown };
   if (!Array.isArray(keys) || keys.length > MAX_KEYS)
-    throw new Error(`${where} is no JWK Set of at most ${MAX_KEYS} keys`);
+    throw new Error(`${where}is no JWK Set of at most ${MAX_KEYS} keys`);
   // A set may hold keys of a kind that came later (section 5).
-  return { keys: keys.filter(isPublicKey) } as JSONWebKeySet;
+  return { keys: keys.filter(isPublicKey) };
 }
 
-function isPublicKey(key: unknown): boolean {
+function isPublicKey(key: unknown): key is JSONWebKeySet['keys'][number] {
   if (typeof key !== 'object' || key === null || Object.hasOwn(key, 'd')) return false;
   const { kty, kid } = key as { kty?: unknown; kid?: unknown };
   return typeof kty === 'string' && KINDS.has(kty) && (kid === undefined || typeof kid === 'string');
 }
 
-export function parse(text: string, where: string): unknown {
+export function parse(text: string, where = ''): unknown {
   try {
     return JSON.parse(text);
   } catch {
-    throw new Error(`${where} is not JSON`);
+    throw new Error(`${where}is not JSON`);
   }
 }

@@ -42,9 +42,10 @@ export class KeySet {
     try {
       return await keys(header, token);
     } catch (error) {
-      const isNew = error instanceof errors.JWKSNoMatchingKey && this.#fetchedAt === before;
-      const fetching = isNew ? this.#refresh() : undefined;
-      if (!fetching) throw error;
+      const isUnknown = error instanceof errors.JWKSNoMatchingKey;
+      // What was fetched meanwhile is looked at first.
+      const fetching = isUnknown && this.#fetchedAt === before ? this.#refresh() : undefined;
+      if (!isUnknown || (!fetching && this.#fetchedAt === before)) throw error;
       await fetching;
       return await (await this.#current())(header, token);
     }
@@ -89,8 +90,9 @@ export class KeySet {
 
   async #fetch(): Promise<void> {
     try {
+      const published = await this.#options.fetch();
       const { createLocalJWKSet } = await import('jose');
-      this.#keys = createLocalJWKSet(await this.#options.fetch());
+      this.#keys = createLocalJWKSet(published);
       this.#fetchedAt = this.#now();
     } catch (cause) {
       this.#options.warn(cause);

@@ -17,7 +17,7 @@ export function parseSpiffeId(text: string): SpiffeId | undefined {
 }
 
 /** One name, as Node writes it: `DNS:a, URI:"…"`, in quotes where the value could be misread. */
-const NAME = /(?:^|, )([A-Za-z][A-Za-z ]*):(?:"((?:[^"\\]|\\.)*)"|([^",]*))(?=, |$)/gy;
+const NAME = /(?:^|(?<!^), )([A-Za-z][A-Za-z ]*):(?:"((?:[^"\\]|\\.)*)"|([^",]*))(?=, |$)/gy;
 
 /** The names of a certificate as [kind, value]; undefined if the text is not all names. */
 export function parseAltNames(text: string): (readonly [kind: string, value: string])[] | undefined {

@@ -14,7 +14,10 @@ export class WatchedFile<T> {
   #lookedAt = Number.NEGATIVE_INFINITY;
   #value: T;
 
-  /** `what`: for errors, such as `identity[0].ca_file`. Throws an Error for the operator if it cannot be used now. */
+  /**
+   * `what`: for errors, such as `identity[0].ca_file`. `parse` throws an Error that follows the file's name, and quotes
+   * nothing of it. Throws an Error for the operator if it cannot be used now.
+   */
   constructor(file: string, what: string, parse: (text: string) => T, log: Log) {
     this.#file = file;
     this.#what = what;
@@ -44,16 +47,12 @@ export class WatchedFile<T> {
     try {
       return this.#parse(readFileSync(this.#file, 'utf8'));
     } catch (cause) {
-      // The parser's own words may quote the file.
-      const { code } = cause as NodeJS.ErrnoException;
-      const why = cause instanceof FileFault ? cause.message : `cannot be used (${code ?? 'not valid'})`;
-      throw new Error(`${this.#what} ${this.#file} ${why}`);
+      const { code, message } = cause as NodeJS.ErrnoException;
+      const why = code === undefined ? message : `cannot be used (${code})`;
+      throw new Error(`${this.#what} ${this.#file} ${why}`, { cause });
     }
   }
 }
-
-/** What is wrong with a file, and what to write instead. */
-export class FileFault extends Error {}
 
 /** Changes when a file is written or replaced, behind links too. */
 function identityOf(file: string): string {

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
 import { requireAlive } from '../flow/judge.ts';
+import { type Channel, requestTarget } from '../flow/target.ts';
 import type { Session } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
 import type { ProxyRooms } from './rooms.ts';
@@ -10,7 +11,9 @@ import type { ProxyRooms } from './rooms.ts';
  * The name by which a sandbox asks the gate about its own session, over plain http and through the proxy only. It never
  * resolves (RFC 6761, section 6.4), so a client that is not wired to a gate sends nothing to anybody.
  */
-export const OWN_HOST = 'stubgate.invalid';
+const OWN_HOST = 'stubgate.invalid';
+
+export const isOwn = ({ host, port }: Channel): boolean => host === OWN_HOST && port === 80;
 
 /** What can be asked for: nothing that the session does not hold already, and nothing that changes anything. */
 const PAGES: Readonly<
@@ -23,8 +26,10 @@ const PAGES: Readonly<
 const HINT = `Ask for ${Object.keys(PAGES).join(', ')}`;
 
 /** One answer of the gate's own, audited like any. Throws the Refusal to answer with. */
-export function serveOwn(rooms: ProxyRooms, x: Exchange, session: Session, originForm: string): void {
+export function serveOwn(rooms: ProxyRooms, x: Exchange, channel: Channel, originForm: string): void {
+  const { session } = channel;
   requireAlive(session, Date.now());
+  requestTarget(x.head, channel, originForm);
   const { flow } = rooms;
   const { head } = x;
   const page = Object.hasOwn(PAGES, originForm) ? PAGES[originForm] : undefined;
@@ -38,8 +43,8 @@ export function serveOwn(rooms: ProxyRooms, x: Exchange, session: Session, origi
   flow.rooms.audit.assertWritable();
   const [type, text] = page(rooms, session);
   const body = Buffer.from(text);
-  const entry = flow.entry(x, { session, scheme: 'http' }, originForm);
-  Object.assign(entry.event, { host: OWN_HOST, port: 80, verdict: 'allow', status: 200 });
+  const entry = flow.entry(x, channel, originForm);
+  Object.assign(entry.event, { verdict: 'allow', status: 200 });
   const sink = x.respond({
     status: 200,
     reason: 'OK',

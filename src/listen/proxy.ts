@@ -6,10 +6,10 @@ import type { Peer } from '../identity/peer.ts';
 import { authenticate } from '../identity/index.ts';
 import { parseAuthority } from '../policy/host.ts';
 import type { Session } from '../types.ts';
+import { get } from '../fields.ts';
 import { type Exchange, ServerConnection } from '../wire/server.ts';
 import { openTunnel } from './connect.ts';
-import { credentialOf } from './credential.ts';
-import { OWN_HOST, serveOwn } from './own-host.ts';
+import { isOwn, serveOwn } from './own-host.ts';
 import type { ProxyRooms } from './rooms.ts';
 import { TlsDoor } from './tls-door.ts';
 import { type Tunnel, Tunnels } from './tunnels.ts';
@@ -102,7 +102,7 @@ export class ProxyListener {
     try {
       if (this.#draining) throw new Refusal('shutting_down');
       const { sessions, identities } = this.#rooms;
-      const credential = credentialOf(x.head.headers);
+      const credential = get(x.head.headers, 'proxy-authorization');
       // A credential that is sent counts: a wrong one must not fall back on the connection's own.
       const who =
         credential === undefined && peer
@@ -160,8 +160,8 @@ export class ProxyListener {
     this.#rooms.flow.requireNone(found?.[1] ?? '', session);
     const rest = found?.[2] ?? '';
     const originForm = rest.startsWith('/') ? rest : `/${rest}`;
-    if (authority.host === OWN_HOST) return serveOwn(this.#rooms, x, session, originForm);
     const channel: Channel = { session, scheme: 'http', ...authority };
+    if (isOwn(channel)) return serveOwn(this.#rooms, x, channel, originForm);
     // As long as it is under way it ends with its session, as a tunnel does.
     const request: Tunnel = {
       session: session.session,

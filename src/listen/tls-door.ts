@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { Identities } from '../identity/identities.ts';
 import { Peer } from '../identity/peer.ts';
-import { FileFault, WatchedFile } from '../identity/watched-file.ts';
+import { WatchedFile } from '../identity/watched-file.ts';
 import type { Log } from '../types.ts';
 
 /** How often its files are looked at, ms. */
@@ -112,6 +112,6 @@ const pem =
   (what: string) =>
   (text: string): string => {
     if (!new RegExp(`-----BEGIN [A-Z ]*${what}-----`).test(text))
-      throw new FileFault(`holds no ${what.toLowerCase()}; write a PEM file`);
+      throw new Error(`holds no ${what.toLowerCase()}; write a PEM file`);
     return text;
   };

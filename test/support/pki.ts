@@ -22,6 +22,10 @@ export interface IssueOptions {
   notAfter?: Date;
   /** It serves a client, too. */
   client?: boolean;
+  /** URIs among its names, such as a SPIFFE ID. */
+  uris?: readonly string[];
+  /** Such as `CN=a, O=b`; by default the first host. */
+  subject?: string;
 }
 
 /** A certificate authority of the test's own, independent of `src/intercept`. */
@@ -40,6 +44,15 @@ async function keyPem(key: webcrypto.CryptoKey): Promise<string> {
 }
 
 const serial = (): string => Buffer.from(webcrypto.getRandomValues(new Uint8Array(8))).toString('hex');
+
+/** None is a certificate of the old kind, which has a CN only. */
+function names(hosts: readonly string[], uris: readonly string[]): x509.SubjectAlternativeNameExtension[] {
+  const all: x509.JsonGeneralNames = [
+    ...hosts.map(host => ({ type: isIP(host) ? ('ip' as const) : ('dns' as const), value: host })),
+    ...uris.map(value => ({ type: 'url' as const, value })),
+  ];
+  return all.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(all)];
+}
 
 export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
   const keys = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
@@ -64,7 +77,7 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
     const leaf = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
     const made = await x509.X509CertificateGenerator.create({
       serialNumber: serial(),
-      subject: `CN=${hosts[0]}`,
+      subject: options.subject ?? `CN=${hosts[0]}`,
       issuer: root.subject,
       notBefore: options.notBefore ?? new Date(Date.now() - DAY),
       notAfter: options.notAfter ?? new Date(Date.now() + DAY),
@@ -78,9 +91,7 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
           x509.ExtendedKeyUsage.serverAuth,
           ...(options.client ? [x509.ExtendedKeyUsage.clientAuth] : []),
         ]),
-        new x509.SubjectAlternativeNameExtension(
-          hosts.map(host => ({ type: isIP(host) ? 'ip' : 'dns', value: host })),
-        ),
+        ...names(hosts, options.uris ?? []),
         await x509.SubjectKeyIdentifierExtension.create(leaf.publicKey),
         await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey),
       ],
