@@ -16,7 +16,7 @@ describe.skipIf(!hasRedis)('two gates that share a Redis', () => {
     const issuer = closing(await startOidc(ISSUER));
     const api = closing(await startEcho({ hosts: [API] }));
     const keyFile = join(tempFolder('key'), 'key');
-    writeFileSync(keyFile, canary('', 40));
+    writeFileSync(keyFile, canary('', 40), { mode: 0o600 });
     const start = async (): Promise<LocalGate> => {
       const gate = await startTestGate({
         credentials: { api: { secret: canary(), env: 'API_KEY' } },

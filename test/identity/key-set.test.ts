@@ -1,4 +1,4 @@
-import type { JSONWebKeySet, JWTHeaderParameters } from 'jose';
+import type { JSONWebKeySet } from 'jose';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { KeySet } from '../../src/identity/key-set.ts';
 import { makeKey } from '../support/upstreams/oidc.ts';
@@ -28,7 +28,7 @@ beforeEach(() => {
 });
 
 const find = async (kid?: string): Promise<unknown> =>
-  keys.find({ alg: 'ES256', ...(kid !== undefined && { kid }) } as JWTHeaderParameters, {} as never);
+  keys.find({ alg: 'ES256', ...(kid !== undefined && { kid }) }, {} as never);
 const down = (): void => {
   answer = () => Promise.reject(new Error('down'));
 };

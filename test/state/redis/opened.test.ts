@@ -15,7 +15,7 @@ describe.skipIf(!hasRedis)('a session that a credential of somebody else’s ope
   it('is one and the same on all gates, however many open it at once', async () => {
     const gates = [await openOne(options(redis.port)), await openOne(options(redis.port))];
     const opened = await Promise.all(
-      Array.from({ length: 20 }, (_, i) => gates[i % 2]?.sessions.open(HASH, wanted())),
+      Array.from({ length: 20 }, async (_, i) => gates[i % 2]?.sessions.open(HASH, wanted())),
     );
     expect(new Set(opened.map(session => session?.session)).size).toBe(1);
     expect(new Set(opened.map(session => session?.stubs.get('github'))).size).toBe(1);

@@ -82,6 +82,7 @@ export async function startOidc(host: string): Promise<OidcIssuer> {
       return key;
     },
     sign: (claims = {}, header = {}, key = keys.at(-1)) => {
+      if (!key) throw new Error('the issuer has no key');
       const all = {
         iss: issuer,
         aud: 'stubgate',
