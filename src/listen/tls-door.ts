@@ -27,7 +27,8 @@ export class TlsDoor {
   readonly #onEntered: (socket: TLSSocket, peer: Peer | undefined) => void;
   readonly #cert: WatchedFile<string>;
   readonly #key: WatchedFile<string>;
-  readonly #entering = new Set<Socket>();
+  /** Those in their handshake, by the client's address. */
+  readonly #entering = new Map<string, Socket>();
   readonly #timer: NodeJS.Timeout;
   /** What `#server` is made of. */
   #parts: readonly unknown[] = [];
@@ -47,16 +48,19 @@ export class TlsDoor {
   }
 
   enter(socket: Socket): void {
-    this.#entering.add(socket);
+    const address = addressOf(socket);
+    this.#entering.set(address, socket);
     socket.on('error', () => {});
-    socket.once('close', () => this.#entering.delete(socket));
+    socket.once('close', () => {
+      if (this.#entering.get(address) === socket) this.#entering.delete(address);
+    });
     this.#server.emit('connection', socket);
   }
 
   /** Nobody comes in any more, not even who is at it. */
   close(): void {
     clearInterval(this.#timer);
-    for (const socket of this.#entering) socket.destroy();
+    for (const socket of this.#entering.values()) socket.destroy();
   }
 
   /** Uses what its files, and the identities, say now. */
@@ -99,6 +103,7 @@ export class TlsDoor {
   }
 
   #entered(socket: TLSSocket): void {
+    this.#entering.delete(addressOf(socket));
     const certificate = socket.authorized ? socket.getPeerX509Certificate() : undefined;
     if (socket.isSessionReused() || (this.#options.requiresCertificate && !certificate)) {
       socket.destroy();
@@ -107,6 +112,8 @@ export class TlsDoor {
     this.#onEntered(socket, certificate && new Peer(certificate, this.#options.identities));
   }
 }
+
+const addressOf = ({ remoteAddress, remotePort }: Socket): string => `${remoteAddress} ${remotePort}`;
 
 const pem =
   (what: string) =>

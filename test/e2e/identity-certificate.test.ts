@@ -7,7 +7,7 @@ import { sessionAnswer } from '../../src/admin/wiring.ts';
 import { cleanEnv, needs, runOk, run } from '../support/clients.ts';
 import { Peer } from '../support/peer.ts';
 import { createCa, type IssueOptions, type ServerIdentity, type TestCa, testCa } from '../support/pki.ts';
-import { connectHead, header, readReply, wrapTls } from '../support/raw-client.ts';
+import { connectHead, dial, header, readReply, wrapTls } from '../support/raw-client.ts';
 import { tempFolder } from '../support/temp.ts';
 import {
   API,
@@ -157,6 +157,40 @@ describe('a proxy that speaks TLS', () => {
     }
   });
 
+  test('finishes what is under way when it stops, and does not wait for who only knocks', async () => {
+    const scene = await tlsScene();
+    const { token } = await scene.gate.gate.createSession({ profile: 'ci' });
+    const peer = await scene.open();
+    await peer.send(connectHead({ port: 0, authorization: bearer(token) }, `${API}:443`));
+    await readReply(peer, 'CONNECT');
+    const inner = await wrapTls(peer, { ca: scene.gate.ca, servername: API });
+    await inner.send(`POST /me HTTP/1.1\r\nHost: ${API}\r\nContent-Length: 4\r\n\r\nha`);
+    const knocks = await dial(scene.gate.proxyPort);
+    await knocks.send(Buffer.from('160301', 'hex'));
+    const silent = await dial(scene.gate.proxyPort);
+    // The half of the body is there, so the gate has accepted all three.
+    await expect.poll(() => scene.gate.gate.openTunnels).toBe(1);
+    const stopped = scene.gate.stop();
+    await Promise.all([knocks.end(), silent.end()]);
+    await inner.send('lf');
+    expect((await readReply(inner)).status).toBe(200);
+    await stopped;
+    for (const one of [knocks, silent, peer]) one.cut();
+  });
+
+  test('shuts out who speaks no TLS, and goes on', async () => {
+    const scene = await tlsScene();
+    const { token } = await scene.gate.gate.createSession({ profile: 'ci' });
+    for (const bytes of [PAGE, '\0'.repeat(100), Buffer.from('16030100050100000100', 'hex')]) {
+      const peer = await dial(scene.gate.proxyPort);
+      await peer.send(bytes);
+      if (typeof bytes === 'string')
+        expect((await peer.end()).bytes?.toString() ?? '').not.toContain('stubgate');
+      peer.cut();
+    }
+    expect(await who(await scene.open(), bearer(token))).toMatchObject({ profile: 'ci' });
+  });
+
   test('uses a new certificate once its files have changed, and keeps the old one while they do not fit', async () => {
     const scene = await tlsScene();
     const serial = async (): Promise<string | undefined> =>
@@ -298,6 +332,31 @@ describe('a client certificate', () => {
       ['spiffe://other.test/x', scene.clients],
     ] as const)
       expect(await who(await scene.open(await scene.issue({ uris: [uri] }, [], ca)))).toBe(DENIED);
+  });
+
+  test('may come with the chain up to a CA of the entry, and not from a CA that nobody made one', async () => {
+    const scene = await tlsScene();
+    const between = await scene.clients.below('Between');
+    expect(await who(await scene.open(await scene.issue({}, [], between)))).toMatchObject({ sub: SPIFFE });
+    const lower = await (await scene.clients.below('Lower')).below('Lowest');
+    // Its client sends one of the two CAs between.
+    expect(await who(await scene.open(await scene.issue({}, [], lower)))).toBe(DENIED);
+    const other = await createCa('Other');
+    const pretends = await other.below('Clients');
+    expect(await who(await scene.open(await scene.issue({}, [], pretends)))).toBe(DENIED);
+    // Both are trusted, each for its own names, whatever certificates are sent along.
+    const two = await tlsScene({
+      entries: ca => [
+        ENTRY(ca),
+        { ...ENTRY(other.file), match: { spiffe: 'spiffe://other.test/**' }, labels: {} },
+      ],
+    });
+    const theirs = await two.issue({}, [], pretends);
+    const withOurs = { key: theirs.key, cert: `${theirs.cert}\n${two.clients.cert}` };
+    expect(await who(await two.open(withOurs))).toBe(DENIED);
+    expect(await who(await two.open(await two.issue({}, [], await two.clients.below('B'))))).toMatchObject({
+      sub: SPIFFE,
+    });
   });
 
   test('is matched by DNS name or subject where there is no SPIFFE ID', async () => {

@@ -36,6 +36,14 @@ export interface TestCa {
   readonly file: string;
   /** A server certificate for DNS names and IP addresses. */
   issue(hosts: readonly string[], options?: IssueOptions): Promise<ServerIdentity>;
+  /** A CA that this one signed; what it issues has its certificate behind it. */
+  below(name: string): Promise<TestCa>;
+}
+
+/** Who signs a CA that is no root. */
+interface Parent {
+  readonly certificate: x509.X509Certificate;
+  readonly privateKey: webcrypto.CryptoKey;
 }
 
 async function keyPem(key: webcrypto.CryptoKey): Promise<string> {
@@ -54,15 +62,21 @@ function names(hosts: readonly string[], uris: readonly string[]): x509.SubjectA
   return all.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(all)];
 }
 
-export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
+export function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
+  return makeCa(name);
+}
+
+async function makeCa(name: string, parent?: Parent): Promise<TestCa> {
   const keys = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
-  const root = await x509.X509CertificateGenerator.createSelfSigned({
+  const root = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
-    name: `CN=${name}`,
+    subject: `CN=${name}`,
+    issuer: parent ? parent.certificate.subject : `CN=${name}`,
     notBefore: new Date(Date.now() - DAY),
     notAfter: new Date(Date.now() + 30 * DAY),
     signingAlgorithm: P256,
-    keys,
+    publicKey: keys.publicKey,
+    signingKey: parent ? parent.privateKey : keys.privateKey,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
@@ -96,9 +110,12 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
         await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey),
       ],
     });
-    return { key: await keyPem(leaf.privateKey), cert: made.toString('pem') };
+    const chain = parent ? `\n${cert}` : '';
+    return { key: await keyPem(leaf.privateKey), cert: `${made.toString('pem')}${chain}` };
   }
-  return { cert, file, issue };
+  const below = (of: string): Promise<TestCa> =>
+    makeCa(of, { certificate: root, privateKey: keys.privateKey });
+  return { cert, file, issue, below };
 }
 
 let shared: Promise<TestCa> | undefined;
