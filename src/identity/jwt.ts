@@ -9,6 +9,15 @@ const MAX_TOKEN = 16 * 1024;
 /** JWS Compact Serialization (RFC 7515, section 7.1), signed. */
 const COMPACT = /^[\w-]+\.([\w-]+)\.[\w-]+$/;
 
+const CHECKED: ReadonlySet<string> = new Set(['iss', 'aud', 'exp', 'nbf', 'iat']);
+const FAULTS: Readonly<Record<string, string>> = {
+  ERR_JOSE_ALG_NOT_ALLOWED: 'its alg is not allowed',
+  ERR_JOSE_NOT_SUPPORTED: 'it needs what is not supported',
+  ERR_JWKS_NO_MATCHING_KEY: 'the issuer has no such key',
+  ERR_JWKS_MULTIPLE_MATCHING_KEYS: 'the issuer has several such keys',
+  ERR_JWS_SIGNATURE_VERIFICATION_FAILED: 'its signature is wrong',
+};
+
 export function looksLikeJwt(token: string): boolean {
   return token.length <= MAX_TOKEN && COMPACT.test(token);
 }
@@ -54,8 +63,10 @@ export async function verifyJwt(entry: JwtEntry, find: JWTVerifyGetKey, token: s
     return { claims: payload, ...times(payload, entry) };
   } catch (error) {
     if (error instanceof errors.JWTExpired) throw expired();
-    // Its messages quote no token; they may quote the name of a claim.
-    if (error instanceof errors.JOSEError) throw new Unfit(`${error.code}: ${error.message}`);
+    // In words of our own: its messages may quote the token's header.
+    if (error instanceof errors.JWTClaimValidationFailed && CHECKED.has(error.claim))
+      throw new Unfit(`its ${error.claim} is missing, or not what it must be`);
+    if (error instanceof errors.JOSEError) throw new Unfit(FAULTS[error.code] ?? 'it is no valid JWT');
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import type { JWTPayload } from 'jose';
 import { describe, expect, test } from 'vitest';
 import { needs, runOk, cleanEnv } from '../support/clients.ts';
@@ -179,18 +180,18 @@ function symmetric(alg: string, key: string | Buffer, kid = 'key-1'): string {
 }
 
 const REFUSED: readonly (readonly [what: string, forge: Forge, why: RegExp])[] = [
-  ['another audience', s => s.issuer.sign({ aud: 'other' }), /"aud"/],
-  ['a list of other audiences', s => s.issuer.sign({ aud: ['a', 'Stubgate'] }), /"aud"/],
-  ['no audience', s => s.issuer.sign({ aud: undefined }), /"aud"/],
+  ['another audience', s => s.issuer.sign({ aud: 'other' }), /its aud is/],
+  ['a list of other audiences', s => s.issuer.sign({ aud: ['a', 'Stubgate'] }), /its aud is/],
+  ['no audience', s => s.issuer.sign({ aud: undefined }), /its aud is/],
   ['another issuer', s => s.issuer.sign({ iss: 'https://other.test' }), /no entry is of its issuer/],
   ['the issuer with a slash more', s => s.issuer.sign({ iss: `https://${ISSUER}/` }), /no entry/],
   ['no issuer', s => s.issuer.sign({ iss: undefined }), /no entry/],
   ['a list of issuers', s => s.issuer.sign({ iss: [`https://${ISSUER}`] }), /no entry/],
-  ['a time from which on it is good', s => s.issuer.sign({ nbf: seconds(120) }), /"nbf"/],
-  ['an issue in the future', s => s.issuer.sign({ iat: seconds(120) }), /in the future|"iat"/],
-  ['no end', s => s.issuer.sign({ exp: undefined }), /"exp"/],
-  ['an end that is text', s => s.issuer.sign({ exp: '9999999999' }), /"exp"/],
-  ['no time of issue', s => s.issuer.sign({ iat: undefined }), /"iat"/],
+  ['a time from which on it is good', s => s.issuer.sign({ nbf: seconds(120) }), /its nbf is/],
+  ['an issue in the future', s => s.issuer.sign({ iat: seconds(120) }), /in the future/],
+  ['no end', s => s.issuer.sign({ exp: undefined }), /its exp is/],
+  ['an end that is text', s => s.issuer.sign({ exp: '9999999999' }), /its exp is/],
+  ['no time of issue', s => s.issuer.sign({ iat: undefined }), /its iat is/],
   ['no subject', s => s.issuer.sign({ sub: undefined }), /claim sub is missing/],
   ['an empty subject', s => s.issuer.sign({ sub: '' }), /claim sub is missing/],
   ['a subject of several', s => s.issuer.sign({ sub: ['a'] }), /sub/],
@@ -201,35 +202,35 @@ const REFUSED: readonly (readonly [what: string, forge: Forge, why: RegExp])[] =
     async s => s.issuer.sign({}, {}, await makeKey('key-1')),
     /signature/,
   ],
-  ['an unknown key', async s => s.issuer.sign({}, {}, await makeKey('key-9')), /no applicable key/],
+  ['an unknown key', async s => s.issuer.sign({}, {}, await makeKey('key-9')), /no such key/],
   [
     'another algorithm than its key is for',
     async s => s.issuer.sign({}, {}, await makeKey('key-1', 'RS256')),
-    /no applicable key/,
+    /no such key/,
   ],
-  ['no algorithm', () => `${b64({ alg: 'none', kid: 'key-1' })}.${b64(claims())}.AA`, /"alg"/],
-  ['NONE', () => `${b64({ alg: 'NONE' })}.${b64(claims())}.AA`, /"alg"/],
+  ['no algorithm', () => `${b64({ alg: 'none', kid: 'key-1' })}.${b64(claims())}.AA`, /alg is not allowed/],
+  ['NONE', () => `${b64({ alg: 'NONE' })}.${b64(claims())}.AA`, /alg is not allowed/],
   [
     'HS256 with the public key as the secret',
     s => symmetric('HS256', JSON.stringify(s.issuer.keys[0]?.publicJwk)),
-    /"alg"/,
+    /alg is not allowed/,
   ],
-  ['HS256 with an empty secret', () => symmetric('HS256', ''), /"alg"/],
+  ['HS256 with an empty secret', () => symmetric('HS256', ''), /alg is not allowed/],
   [
     'a key of its own in the header',
     async s => {
       const key = await makeKey('mine');
       return s.issuer.sign({}, { jwk: key.publicJwk }, key);
     },
-    /no applicable key/,
+    /no such key/,
   ],
   [
     'an extension that must be understood',
     async s => {
       const [, payload, signature] = (await s.issuer.sign()).split('.');
-      return `${b64({ alg: 'ES256', kid: 'key-1', crit: ['x'], x: 1 })}.${payload}.${signature}`;
+      return `${b64({ alg: 'ES256', kid: 'key-1', crit: ['crit-canary'], 'crit-canary': 1 })}.${payload}.${signature}`;
     },
-    /crit|Extension/,
+    /not supported/,
   ],
   [
     'claims that were changed',
@@ -273,7 +274,8 @@ describe('a JWT that is refused', () => {
     expect(causes(scene).join('\n')).toMatch(why);
     expect(scene.gate.gate.sessions.live).toBe(0);
     expect(scene.api.requests).toEqual([]);
-    expect(JSON.stringify(scene.gate.logs) + scene.gate.auditText()).not.toContain(token);
+    const kept = inspect(scene.gate.logs, { depth: 9 }) + scene.gate.auditText();
+    for (const part of [token, 'crit-canary']) expect(kept).not.toContain(part);
   });
 
   test('is one without a signature, or with too many parts, or too long', async () => {
