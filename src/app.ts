@@ -4,7 +4,9 @@ import { openAlarms } from './app/alarms.ts';
 import { budgetsOf, onAlarmOf } from './app/budgets.ts';
 import { Events } from './app/events.ts';
 import type { Gate, GateOptions, NewSession } from './app/gate.ts';
-import { listenLimits, upstreamLimits } from './app/limits.ts';
+import { openFor, tlsOf } from './app/identities.ts';
+import { listenLimits } from './app/limits.ts';
+import { upstreamOf } from './app/upstream.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { Captures } from './capture/captures.ts';
@@ -17,6 +19,7 @@ import { Keyring } from './flow/keyring.ts';
 import { ObservedFlow } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
+import { Identities } from './identity/identities.ts';
 import { DEFAULT_SHAPE, parseShape } from './inject/shape.ts';
 import type { StubIds } from './inject/signing.ts';
 import { stubVariables } from './inject/stands-for.ts';
@@ -27,12 +30,12 @@ import { Contexts } from './intercept/contexts.ts';
 import { Limiter } from './limits/limiter.ts';
 import { Refused } from './limits/refused.ts';
 import { ProxyListener } from './listen/proxy.ts';
+import type { ProxyRooms } from './listen/rooms.ts';
 import { openState } from './state/open.ts';
 import type { Sessions } from './state/sessions.ts';
 import type { Dial } from './mint/http.ts';
 import type { State } from './state/state.ts';
 import type { CanonicalHost, Session } from './types.ts';
-import { Upstream } from './upstream/pool.ts';
 
 export type { Gate, GateOptions, NewSession } from './app/gate.ts';
 
@@ -75,6 +78,7 @@ class RunningGate implements Gate {
   readonly #alarms: Alarms;
   readonly #captures: Captures;
   readonly #flow: Flow;
+  readonly #identities: Identities;
   readonly #listener: ProxyListener;
   readonly #watcher: { reload(): void; close(): void };
   #compiled: Compiled;
@@ -113,9 +117,20 @@ class RunningGate implements Gate {
     const rooms = this.#rooms(compiled);
     this.#flow = options.observe ? new ObservedFlow(rooms, options.observe) : new Flow(rooms);
     this.#alarms.configure(config.alarms, onAlarmOf(compiled));
+    this.#identities = new Identities(config.identity, {
+      secret: state.key,
+      log: options.log,
+      dial,
+      profileMs: name => this.#compiled.profiles.get(name)?.ttlMs,
+      open: opening => openFor(state.sessions, opening, profile => this.#stubsFor(profile)),
+    });
     this.#listener = new ProxyListener({
       flow: this.#flow,
       sessions: state.sessions,
+      identities: this.#identities,
+      stubsOf: session => this.stubEnvironment(session),
+      caPem: authority.rootPem,
+      ...this.#tls(),
       contexts: new Contexts(authority),
       limits: listenLimits(config.limits),
     });
@@ -136,6 +151,11 @@ class RunningGate implements Gate {
 
   get config(): Config {
     return this.#compiled.config;
+  }
+
+  /** An embedded gate serves its own command only. */
+  get isTls(): boolean {
+    return this.config.listen.tls !== undefined && !this.#options.listen;
   }
 
   get openTunnels(): number {
@@ -166,13 +186,9 @@ class RunningGate implements Gate {
         `There is no profile "${profile}"; one of ${[...this.#compiled.profiles.keys()].join(', ')}`,
       );
     }
-    const stubs = found.credentials.map(name => [name, this.#mint(name)] as const);
-    const created = await this.sessions.create({
-      profile,
-      ttlMs: Math.min(ttlMs ?? found.ttlMs, found.ttlMs),
-      ...who,
-      stubs: new Map(stubs),
-    });
+    const life = Math.min(ttlMs ?? found.ttlMs, found.ttlMs);
+    const stubs = this.#stubsFor(profile);
+    const created = await this.sessions.create({ profile, ttlMs: life, ...who, stubs });
     this.events.created(created.session);
     return created;
   }
@@ -201,6 +217,12 @@ class RunningGate implements Gate {
     this.#state.close();
   }
 
+  /** Credential → a fresh stub. */
+  #stubsFor(profile: string): Map<string, string> {
+    const names = this.#compiled.profiles.get(profile)?.credentials ?? [];
+    return new Map(names.map(name => [name, this.#mint(name)]));
+  }
+
   #mint(credential: string): string {
     const found = this.#compiled.credentials.get(credential);
     if (!found) throw new Error(`no credential "${credential}"`);
@@ -219,32 +241,25 @@ class RunningGate implements Gate {
       metrics: this.metrics,
       log: this.#options.log,
       alarm: (code, event, session) => this.#alarms.raise(code, event, session),
-      upstream: this.#upstream(config),
+      upstream: upstreamOf(config, this.#options, () => this.#own),
       // Last: nothing may fail once other limits hold.
       limits: this.#limiter.reconfigure(budgetsOf(compiled)),
     };
   }
 
-  #upstream({ limits, upstream }: Config): Upstream {
-    const { extraUpstreams, lookup } = this.#options;
-    const { resolve, allowPrivate, caFile, proxy } = upstream;
-    return new Upstream({
-      resolve: new Map([...resolve, ...(extraUpstreams?.resolve ?? [])]),
-      allowPrivate,
-      caFiles: [caFile, extraUpstreams?.caFile].filter(file => file !== undefined),
-      proxy: proxy && new URL(`${proxy.scheme}://${inUrl(proxy.host)}:${proxy.port}`),
-      own: () => this.#own,
-      ...(lookup && { lookup }),
-      limits: upstreamLimits(limits),
-    });
+  #tls(): Pick<ProxyRooms, 'tls'> {
+    const { config } = this;
+    return this.isTls ? tlsOf(config, this.#identities, this.#options.log) : {};
   }
 
   #use(next: Compiled): void {
     const { log } = this.#options;
     const { file } = next.config;
     let rooms: Rooms;
+    let identities: ReturnType<Identities['prepare']>;
     try {
       rooms = this.#rooms(next);
+      identities = this.#identities.prepare(next.config.identity);
     } catch (error) {
       return this.#keep(error);
     }
@@ -255,6 +270,7 @@ class RunningGate implements Gate {
     this.#secrets.reconfigure(next);
     this.#alarms.configure(next.config.alarms, onAlarmOf(next));
     this.#flow.rooms = rooms;
+    this.#identities.use(identities);
     old.close();
     log.info('configuration reloaded', { file });
   }
@@ -263,5 +279,3 @@ class RunningGate implements Gate {
     this.#options.log.error('configuration not reloaded: the last good one stays', { cause });
   }
 }
-
-const inUrl = (host: string): string => (host.includes(':') ? `[${host}]` : host);

@@ -31,8 +31,10 @@ export interface Session extends Principal {
   readonly createdAt: number;
   readonly expiresAt: number;
   revokedAt?: number;
-  /** Lower-case hex SHA-256 of the proxy token; the token itself is not kept. */
+  /** Lower-case hex SHA-256 of the proxy token, which is not kept; or what stands for the credential that opened it. */
   readonly tokenHash: string;
+  /** A credential of somebody else's opened it, and could again: a revocation is remembered until it expires. */
+  readonly isOpened?: true;
   /** Credential name → the session's stub for it. */
   readonly stubs: ReadonlyMap<string, string>;
   /** What answers handed out to it; set with the first of them, and forgotten soon after the session's end. */

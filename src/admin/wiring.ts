@@ -14,7 +14,7 @@ export interface SessionAnswer {
 }
 
 export function sessionAnswer(gate: Gate, trust: TrustFiles, session: Session, token: string): SessionAnswer {
-  const proxy = `http://${session.session}:${token}@${reachable(gate.address)}`;
+  const proxy = `${gate.isTls ? 'https' : 'http'}://${session.session}:${token}@${reachable(gate.address)}`;
   const stubs = gate.stubEnvironment(session);
   const { hosts, git } = namedHosts(gate, session);
   return {

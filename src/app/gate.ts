@@ -53,6 +53,8 @@ export interface Gate {
   /** For sandboxes: our CA alone, and the system's, the operator's and ours together. */
   readonly caFile: string;
   readonly bundleFile: string;
+  /** The proxy speaks TLS. */
+  readonly isTls: boolean;
   /** Where sandboxes connect, `host:port`. */
   readonly address: { readonly host: string; readonly port: number };
   readonly openTunnels: number;

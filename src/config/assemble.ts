@@ -7,6 +7,7 @@ import type { RuleSpec } from '../policy/table.ts';
 import type { Capture, Injection, SecretRef } from '../types.ts';
 import { alarmOptions } from './alarms-schema.ts';
 import { BUILT_IN_VAULTS } from './checks.ts';
+import { identityEntries } from './identity-schema.ts';
 import { captureOptions, items, mapping, type Mapping, placementOptions } from './raw.ts';
 import { parseSecretRef } from './scalars.ts';
 import { type configSchema, DEFAULT_SESSION_MS } from './schema.ts';
@@ -37,9 +38,10 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
   return {
     file,
     version: 1,
-    listen: { proxy: located(parsed.listen.proxy, locate), admin: located(parsed.listen.admin, locate) },
+    listen: listeners(parsed, locate),
     ca: { dir: locate(dir), ...(cert && { cert: locate(cert) }), ...(key && { key: locate(key) }) },
     state: parsed.state === 'memory' ? 'memory' : redisOptions(parsed.state, locate),
+    identity: identityEntries(parsed.identity, locate),
     audit: { file: locate(parsed.audit.file) },
     alarms: alarmOptions(parsed.alarms, locate),
     vaults,
@@ -48,6 +50,20 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
     profiles: profiles(parsed),
     upstream: upstreamOptions(parsed, locate),
     limits: limits(parsed),
+  };
+}
+
+function listeners({ listen: { proxy, admin, tls } }: Parsed, locate: Locate): Config['listen'] {
+  return {
+    proxy: located(proxy, locate),
+    admin: located(admin, locate),
+    ...(tls && {
+      tls: {
+        certFile: locate(tls.cert_file),
+        keyFile: locate(tls.key_file),
+        clientCertificates: tls.client_certificates,
+      },
+    }),
   };
 }
 

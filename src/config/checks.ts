@@ -1,3 +1,4 @@
+import { checkIdentity } from './identity-checks.ts';
 import { isAwsShape } from '../inject/shape.ts';
 import { awsVariableFault, variableNames } from '../inject/stands-for.ts';
 import { mintsWithout, REF_KEYS } from '../mint/index.ts';
@@ -25,6 +26,7 @@ export function crossCheck(root: Mapping, report: Report): void {
   checkRules(root, report);
   checkCaptures(root, report);
   checkProfiles(root, report);
+  checkIdentity(root, report);
   checkStubVariables(root, report);
 }
 

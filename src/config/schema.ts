@@ -5,7 +5,8 @@ import { canonicalRuleHost } from '../policy/host.ts';
 import type { Registry } from '../registry.ts';
 import type { CanonicalHost } from '../types.ts';
 import { alarmsSchema, onAlarm } from './alarms-schema.ts';
-import { checked, integer, listed, name, parsed, path, wrong } from './fields.ts';
+import { checked, integer, listed, name, oneOf, parsed, path, wrong } from './fields.ts';
+import { identitySchema } from './identity-schema.ts';
 import { credentialLimits, profileLimits } from './limits-schema.ts';
 import { plugins, ruleSchema } from './rule-schema.ts';
 import {
@@ -42,6 +43,20 @@ const listen = z.strictObject({
   admin: parsed('an address such as 127.0.0.1:8081, or unix:/path', parseListen)
     .prefault('127.0.0.1:8081')
     .describe('Where the control plane listens, out of reach of every sandbox (default 127.0.0.1:8081).'),
+  tls: z
+    .strictObject({
+      cert_file: path('a PEM file').describe(
+        'Certificate of the proxy, with its chain. Read again when it changes.',
+      ),
+      key_file: path('a PEM file').describe('Its private key.'),
+      client_certificates: oneOf(['optional', 'required'])
+        .default('optional')
+        .describe(
+          'Whether a connection without a certificate of a CA of `identity` is refused (default optional).',
+        ),
+    })
+    .optional()
+    .describe('The proxy speaks TLS: sandboxes write HTTPS_PROXY=https://…'),
 });
 
 const ca = z.strictObject({
@@ -184,6 +199,7 @@ export function configSchema(
       listen: listen.prefault({}).describe('The two listeners.'),
       ca: ca.prefault({}).describe('The CA that signs what sandboxes see.'),
       state: stateSchema.default('memory'),
+      identity: identitySchema,
       audit: z
         .strictObject({
           file: path('a file')

@@ -1,4 +1,5 @@
 import type { AlarmOptions } from '../alarms/options.ts';
+import type { IdentityEntry } from '../identity/entry.ts';
 import type { CredentialLimits, ProfileLimits } from '../limits/budget.ts';
 import type { MintSource } from '../mint/minter.ts';
 import type { Cidr } from '../policy/address.ts';
@@ -12,10 +13,17 @@ export interface Config {
   /** Absolute path of the file. */
   readonly file: string;
   readonly version: 1;
-  readonly listen: { readonly proxy: ListenAddress; readonly admin: ListenAddress };
+  readonly listen: {
+    readonly proxy: ListenAddress;
+    readonly admin: ListenAddress;
+    /** Of the proxy. */
+    readonly tls?: ListenTls;
+  };
   readonly ca: CaFiles;
   /** Where sessions are kept. */
   readonly state: 'memory' | RedisOptions;
+  /** In the order in which they are asked. */
+  readonly identity: readonly IdentityEntry[];
   readonly audit: { readonly file: string };
   readonly alarms: AlarmOptions;
   /** By name; `env` and `file` are always there. */
@@ -34,6 +42,12 @@ export interface Config {
 export type ListenAddress =
   | { readonly host: string; readonly port: number; readonly path?: never }
   | { readonly path: string; readonly host?: never; readonly port?: never };
+
+export interface ListenTls {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly clientCertificates: 'optional' | 'required';
+}
 
 /** Where the CA lives. With `cert` and `key` the operator brings one; otherwise it is created in `dir`. */
 export interface CaFiles {

@@ -2,13 +2,16 @@ import { performance } from 'node:perf_hooks';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import { asRefusal, Refusal } from '../errors.ts';
 import type { Channel } from '../flow/target.ts';
+import type { Peer } from '../identity/peer.ts';
 import { authenticate } from '../identity/index.ts';
 import { parseAuthority } from '../policy/host.ts';
 import type { Session } from '../types.ts';
 import { get } from '../fields.ts';
 import { type Exchange, ServerConnection } from '../wire/server.ts';
 import { openTunnel } from './connect.ts';
+import { isOwn, serveOwn } from './own-host.ts';
 import type { ProxyRooms } from './rooms.ts';
+import { TlsDoor } from './tls-door.ts';
 import { type Tunnel, Tunnels } from './tunnels.ts';
 
 const SWEEP_MS = 500;
@@ -21,14 +24,18 @@ export class ProxyListener {
   readonly #adopted = new Set<Server>();
   readonly #tunnels = new Tunnels();
   readonly #outer = new Set<ServerConnection>();
+  readonly #door: TlsDoor | undefined;
   readonly #sweeper: NodeJS.Timeout;
   #draining = false;
 
+  /** Throws an Error for the operator if a file of `rooms.tls` cannot be used. */
   constructor(rooms: ProxyRooms) {
     this.#rooms = rooms;
-    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, socket =>
-      this.#accept(socket),
-    );
+    this.#door = rooms.tls && new TlsDoor(rooms.tls, (socket, peer) => this.#accept(socket, peer));
+    this.#server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 60_000 }, socket => {
+      if (this.#door) this.#door.enter(socket);
+      else this.#accept(socket);
+    });
     rooms.sessions.onEnd(session => this.#tunnels.endSession(session.session));
     this.#sweeper = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
@@ -61,6 +68,7 @@ export class ProxyListener {
   async drain(graceMs: number): Promise<void> {
     this.#draining = true;
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    this.#door?.close();
     for (const listener of this.#adopted) listener.close();
     for (const connection of this.#outer) connection.drain();
     this.#tunnels.drain();
@@ -73,14 +81,15 @@ export class ProxyListener {
     clearInterval(this.#sweeper);
   }
 
-  #accept(socket: Socket): void {
+  /** `peer`: who it is, if the client has proved that already. */
+  #accept(socket: Socket, peer?: Peer): void {
     // Errors of a client's socket are that client's own; 'close' follows each.
     socket.on('error', () => {});
     const connection: ServerConnection = new ServerConnection(
       socket,
       this.#rooms.limits,
       {
-        request: x => this.#request(connection, x),
+        request: x => this.#request(connection, x, peer),
         malformed: (x, refusal) => this.#refuse(x, undefined, refusal),
         closed: () => this.#outer.delete(connection),
       },
@@ -89,11 +98,16 @@ export class ProxyListener {
     this.#outer.add(connection);
   }
 
-  #request(connection: ServerConnection, x: Exchange): void {
+  #request(connection: ServerConnection, x: Exchange, peer?: Peer): void {
     try {
       if (this.#draining) throw new Refusal('shutting_down');
-      const { sessions } = this.#rooms;
-      const who = authenticate(get(x.head.headers, 'proxy-authorization'), sessions, Date.now());
+      const { sessions, identities } = this.#rooms;
+      const credential = get(x.head.headers, 'proxy-authorization');
+      // A credential that is sent counts: a wrong one must not fall back on the connection's own.
+      const who =
+        credential === undefined && peer
+          ? peer.session(sessions)
+          : authenticate(credential, sessions, Date.now(), identities);
       if (who instanceof Promise) void this.#lookedUp(connection, x, who);
       else this.#serve(connection, x, who);
     } catch (thrown) {
@@ -147,6 +161,7 @@ export class ProxyListener {
     const rest = found?.[2] ?? '';
     const originForm = rest.startsWith('/') ? rest : `/${rest}`;
     const channel: Channel = { session, scheme: 'http', ...authority };
+    if (isOwn(channel)) return serveOwn(this.#rooms, x, channel, originForm);
     // As long as it is under way it ends with its session, as a tunnel does.
     const request: Tunnel = {
       session: session.session,

@@ -1,7 +1,10 @@
 import type { Flow } from '../flow.ts';
+import type { Identities } from '../identity/identities.ts';
 import type { Contexts } from '../intercept/contexts.ts';
 import type { Sessions } from '../state/sessions.ts';
+import type { Session } from '../types.ts';
 import type { WireLimits } from '../wire/limits.ts';
+import type { TlsDoorOptions } from './tls-door.ts';
 
 export interface ListenLimits extends WireLimits {
   /** Open tunnels per session. */
@@ -18,6 +21,13 @@ export interface ListenLimits extends WireLimits {
 export interface ProxyRooms {
   readonly flow: Flow;
   readonly sessions: Sessions;
+  readonly identities: Identities;
+  /** Environment variable → stub. */
+  readonly stubsOf: (session: Session) => Readonly<Record<string, string>>;
+  /** PEM of our CA, for sandboxes. */
+  readonly caPem: string;
+  /** Absent: the proxy speaks plain HTTP. */
+  readonly tls?: TlsDoorOptions;
   readonly contexts: Contexts;
   readonly limits: ListenLimits;
 }

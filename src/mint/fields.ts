@@ -29,7 +29,7 @@ export function secretRef() {
     );
 }
 
-function isEndpoint(text: string): boolean {
+export function isEndpoint(text: string): boolean {
   if (!URL.canParse(text) || /[\s?#\\]/.test(text)) return false;
   const { protocol, hostname, username, password } = new URL(text);
   if (username !== '' || password !== '' || hostname.endsWith('.')) return false;

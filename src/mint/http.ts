@@ -27,12 +27,14 @@ export type Post = (
   kind?: 'revoke by POST' | 'revoke by DELETE',
 ) => Promise<Answer>;
 
+type Method = 'GET' | 'POST' | 'DELETE';
+
 /** The same, whatever the text of the answer is. */
 export type Send = (
   url: URL,
   headers: Readonly<Record<string, string>>,
   body: string,
-  method?: 'POST' | 'DELETE',
+  method?: Method,
 ) => Promise<{ readonly status: number; readonly text: string }>;
 
 export function poster(send: Send): Post {
@@ -88,7 +90,7 @@ async function open(dial: Dial, url: URL, signal: AbortSignal): Promise<Socket> 
 function exchange(
   socket: Socket,
   url: URL,
-  method: 'POST' | 'DELETE',
+  method: Method,
   headers: Readonly<Record<string, string>>,
   body: string,
   signal: AbortSignal,
@@ -104,7 +106,7 @@ function exchange(
           'user-agent': 'stubgate',
           accept: 'application/json',
           ...headers,
-          'content-length': Buffer.byteLength(body),
+          ...(method !== 'GET' && { 'content-length': Buffer.byteLength(body) }),
           connection: 'close',
         },
         signal,

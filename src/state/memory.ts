@@ -1,5 +1,6 @@
+import { Refusal } from '../errors.ts';
 import type { Session } from '../types.ts';
-import { type NewSession, newSession, SessionError, type SessionOptions } from './session.ts';
+import { type NewSession, newSession, openedSession, SessionError, type SessionOptions } from './session.ts';
 import type { Sessions } from './sessions.ts';
 
 export const MAX_SESSIONS = 100_000;
@@ -21,6 +22,8 @@ export class MemorySessions implements Sessions {
   /** In the order in which they ended. */
   readonly #ended = new Map<string, Session>();
   readonly #byToken = new Map<string, Session>();
+  /** What stands for a credential whose session was revoked and is forgotten → when that would have expired. */
+  readonly #barred = new Map<string, number>();
   readonly #listeners = new Set<(session: Session) => void>();
   readonly #max: number;
   readonly #now: () => number;
@@ -39,6 +42,18 @@ export class MemorySessions implements Sessions {
     const created = newSession(options, this.#now());
     this.add(created.session);
     return created;
+  }
+
+  /** Throws SessionError, or Refusal `session_revoked`. */
+  open(tokenHash: string, options: SessionOptions): Session {
+    const known = this.#byToken.get(tokenHash);
+    if (known) return known;
+    if (this.#barred.has(tokenHash)) throw new Refusal('session_revoked');
+    // Whoever cannot be remembered could come again.
+    if (this.#barred.size >= this.#max) throw tooMany(this.#max);
+    const session = openedSession(tokenHash, options, this.#now());
+    this.add(session);
+    return session;
   }
 
   /** Takes a session that was made elsewhere, live or ended. Throws SessionError. */
@@ -96,6 +111,7 @@ export class MemorySessions implements Sessions {
       if (now < (session.revokedAt ?? session.expiresAt) + REMEMBER_MS) break;
       this.#forget(session);
     }
+    for (const [tokenHash, until] of this.#barred) if (now >= until) this.#barred.delete(tokenHash);
   }
 
   #end(session: Session): void {
@@ -109,6 +125,8 @@ export class MemorySessions implements Sessions {
   #forget(session: Session): void {
     this.#ended.delete(session.session);
     this.#byToken.delete(session.tokenHash);
+    if (session.isOpened && session.revokedAt !== undefined && session.expiresAt > this.#now())
+      this.#barred.set(session.tokenHash, session.expiresAt);
   }
 }
 

@@ -33,7 +33,7 @@ export class SessionError extends Error {
 const MAX_TTL_MS = 30 * 24 * 3_600_000;
 const MAX_LABELS = 32;
 const MAX_TEXT = 256;
-const LABEL_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$/;
+export const LABEL_NAME = /^[A-Za-z0-9](?:[A-Za-z0-9_./-]{0,61}[A-Za-z0-9])?$/;
 /** Controls, line and paragraph separators, invisible format characters, lone surrogates: nothing that could forge a line. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/u;
 
@@ -43,6 +43,15 @@ export function newSession(
   now: number,
   token = `sgt_${randomBase62(43)}`,
 ): NewSession {
+  return { session: sessionOf(options, now, hash('sha256', token)), token };
+}
+
+/** A session that a credential of somebody else's opens. `tokenHash`: 64 hex digits that no token hashes to. Throws SessionError. */
+export function openedSession(tokenHash: string, options: SessionOptions, now: number): Session {
+  return { ...sessionOf(options, now, tokenHash), isOpened: true };
+}
+
+function sessionOf(options: SessionOptions, now: number, tokenHash: string): Session {
   const { profile, ttlMs, sub, act, labels = {}, stubs } = options;
   if (!Number.isSafeInteger(ttlMs) || ttlMs <= 0 || ttlMs > MAX_TTL_MS) {
     throw invalid('ttl must be more than 0 and at most 30 days, such as 30m');
@@ -50,7 +59,7 @@ export function newSession(
   checkText('sub', sub);
   checkText('act', act);
   checkLabels(labels);
-  const session: Session = {
+  return {
     session: `s_${randomBase62(12)}`,
     profile,
     ...(sub === undefined ? {} : { sub }),
@@ -58,10 +67,9 @@ export function newSession(
     labels: Object.freeze({ ...labels }),
     createdAt: now,
     expiresAt: now + ttlMs,
-    tokenHash: hash('sha256', token),
+    tokenHash,
     stubs: new Map(stubs),
   };
-  return { session, token };
 }
 
 function checkText(what: string, text: string | undefined): void {

@@ -15,6 +15,12 @@ export interface Sessions {
   known(): readonly Session[];
   /** Throws SessionError, or Refusal `state_unavailable`. */
   create(options: SessionOptions): Awaitable<NewSession>;
+  /**
+   * The session of a credential that somebody else issued: the one that it opened before, on whichever gate, live or
+   * ended; otherwise a new one. `tokenHash`: 64 hex digits that stand for the credential, and that no token hashes to.
+   * Throws as `create`, and Refusal `session_revoked` where that is all that is known.
+   */
+  open(tokenHash: string, options: SessionOptions): Awaitable<Session>;
   /** A session that this gate knows, live or lately ended. `tokenHash`: lower-case hex SHA-256. */
   byToken(tokenHash: string): Session | undefined;
   /** A session that another gate knows; undefined if none can. Rejects with Refusal `state_unavailable`. */

@@ -84,6 +84,7 @@ describe('parseConfig', () => {
       listen: { proxy: { host: '127.0.0.1', port: 8080 }, admin: { host: '127.0.0.1', port: 8081 } },
       ca: { dir: '/etc/stubgate/certs' },
       state: 'memory',
+      identity: [],
       audit: { file: '/etc/stubgate/audit.jsonl' },
       vaults: new Map([
         ['env', { type: 'env', options: {} }],

@@ -248,7 +248,10 @@ const shown = (one: Request): string => `${head(one)} ${one.isEnded ? 'ended' : 
 
 /** By name, values of one name in their order: HTTP/2 leaves the order between names open. */
 const sorted = (fields: readonly Field[]): Field[] =>
-  fields.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+  // White space at the ends is no part of a value (RFC 9110, section 5.5).
+  fields
+    .map(([name, value]): Field => [name, value.replace(/^[ \t]+|[ \t]+$/g, '')])
+    .toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
 
 function fromH1({ method, path, fields, body, isEnded }: H1Request): Request {
   const lower = fields.map(([name, value]): Field => [name.toLowerCase(), value]);
@@ -315,11 +318,24 @@ function requestOf(
   };
 }
 
+/** Codings that the gate decodes; it asks for no others. */
+function known(value: string): string {
+  const kept = value
+    .split(',')
+    .map(one => one.trim())
+    .filter(one => /^(?:gzip|deflate|br|zstd|identity)(?:\s*;|$)/i.test(one));
+  return kept.length > 0 ? kept.join(', ') : 'identity';
+}
+
 /** Without the fields of the hop, and with one Cookie (RFC 9113, section 8.2.3). */
 function joined(fields: readonly Field[]): Field[] {
   const cookies = fields.filter(([name]) => name === 'cookie').map(([, value]) => value);
   const others = fields.filter(([name]) => name !== 'cookie' && !OF_HOP.includes(name));
-  return cookies.length > 0 ? [...others, ['cookie', cookies.join('; ')]] : others;
+  const all: Field[] = others.map(([name, value]) => [
+    name,
+    name === 'accept-encoding' ? known(value) : value,
+  ]);
+  return cookies.length > 0 ? [...all, ['cookie', cookies.join('; ')]] : all;
 }
 
 /** With the secret in the place of the stub; undefined: there is a stub, or another's credential, where none may be. */

@@ -231,3 +231,47 @@ describe('the end of a session', () => {
     expect(ended).toEqual(made.slice(0, 2).map(({ session }) => session));
   });
 });
+
+describe('a session that a credential of somebody else’s opens', () => {
+  const HOUR = 3_600_000;
+  const KEY = 'cd'.repeat(32);
+  const wanted = { profile: 'default', sub: 'robot', ttlMs: 24 * HOUR, stubs: new Map() };
+
+  it('is the one that it opened before, live or ended', () => {
+    let now = 0;
+    const sessions = new MemorySessions({ now: () => now });
+    const session = sessions.open(KEY, wanted);
+    expect(session).toMatchObject({ tokenHash: KEY, sub: 'robot', expiresAt: 24 * HOUR });
+    expect(sessions.open(KEY, wanted)).toBe(session);
+    expect(sessions.byToken(KEY)).toBe(session);
+    expect(sessions.live).toBe(1);
+    now = 24 * HOUR;
+    sessions.sweep(now);
+    expect(sessions.open(KEY, wanted)).toBe(session);
+  });
+
+  it('stays revoked until the credential has ended, though the session is forgotten', () => {
+    let now = 0;
+    const sessions = new MemorySessions({ now: () => now });
+    const { session } = sessions.open(KEY, wanted);
+    sessions.revoke(session);
+    for (now of [HOUR, 2 * HOUR, 24 * HOUR - 1]) {
+      sessions.sweep(now);
+      expect(sessions.get(session)).toBeUndefined();
+      expect(() => sessions.open(KEY, wanted)).toThrow('revoked');
+    }
+    now = 24 * HOUR;
+    sessions.sweep(now);
+    expect(sessions.open(KEY, wanted).session).not.toBe(session);
+  });
+
+  it('is not forgotten to be revoked when many others end', () => {
+    const sessions = new MemorySessions({ max: 2, now: () => 0 });
+    const keys = ['a', 'b', 'c', 'd'].map(of => of.repeat(64));
+    for (const key of keys) sessions.revoke(sessions.open(key, wanted).session);
+    for (const key of keys.slice(0, 2)) expect(() => sessions.open(key, wanted)).toThrow('revoked');
+    for (const key of keys.slice(2)) expect(sessions.open(key, wanted).revokedAt).toBe(0);
+    // No room to remember more: nobody new.
+    expect(() => sessions.open('e'.repeat(64), wanted)).toThrow('2 sessions are live');
+  });
+});

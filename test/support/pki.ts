@@ -22,6 +22,10 @@ export interface IssueOptions {
   notAfter?: Date;
   /** It serves a client, too. */
   client?: boolean;
+  /** URIs among its names, such as a SPIFFE ID. */
+  uris?: readonly string[];
+  /** Such as `CN=a, O=b`; by default the first host. */
+  subject?: string;
 }
 
 /** A certificate authority of the test's own, independent of `src/intercept`. */
@@ -32,6 +36,14 @@ export interface TestCa {
   readonly file: string;
   /** A server certificate for DNS names and IP addresses. */
   issue(hosts: readonly string[], options?: IssueOptions): Promise<ServerIdentity>;
+  /** A CA that this one signed; what it issues has its certificate behind it. */
+  below(name: string): Promise<TestCa>;
+}
+
+/** Who signs a CA that is no root. */
+interface Parent {
+  readonly certificate: x509.X509Certificate;
+  readonly privateKey: webcrypto.CryptoKey;
 }
 
 async function keyPem(key: webcrypto.CryptoKey): Promise<string> {
@@ -41,15 +53,30 @@ async function keyPem(key: webcrypto.CryptoKey): Promise<string> {
 
 const serial = (): string => Buffer.from(webcrypto.getRandomValues(new Uint8Array(8))).toString('hex');
 
-export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
+/** None is a certificate of the old kind, which has a CN only. */
+function names(hosts: readonly string[], uris: readonly string[]): x509.SubjectAlternativeNameExtension[] {
+  const all: x509.JsonGeneralNames = [
+    ...hosts.map(host => ({ type: isIP(host) ? ('ip' as const) : ('dns' as const), value: host })),
+    ...uris.map(value => ({ type: 'url' as const, value })),
+  ];
+  return all.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(all)];
+}
+
+export function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
+  return makeCa(name);
+}
+
+async function makeCa(name: string, parent?: Parent): Promise<TestCa> {
   const keys = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
-  const root = await x509.X509CertificateGenerator.createSelfSigned({
+  const root = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
-    name: `CN=${name}`,
+    subject: `CN=${name}`,
+    issuer: parent ? parent.certificate.subject : `CN=${name}`,
     notBefore: new Date(Date.now() - DAY),
     notAfter: new Date(Date.now() + 30 * DAY),
     signingAlgorithm: P256,
-    keys,
+    publicKey: keys.publicKey,
+    signingKey: parent ? parent.privateKey : keys.privateKey,
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
@@ -64,7 +91,7 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
     const leaf = await webcrypto.subtle.generateKey(P256, true, ['sign', 'verify']);
     const made = await x509.X509CertificateGenerator.create({
       serialNumber: serial(),
-      subject: `CN=${hosts[0]}`,
+      subject: options.subject ?? `CN=${hosts[0]}`,
       issuer: root.subject,
       notBefore: options.notBefore ?? new Date(Date.now() - DAY),
       notAfter: options.notAfter ?? new Date(Date.now() + DAY),
@@ -78,16 +105,17 @@ export async function createCa(name = 'Stubgate test CA'): Promise<TestCa> {
           x509.ExtendedKeyUsage.serverAuth,
           ...(options.client ? [x509.ExtendedKeyUsage.clientAuth] : []),
         ]),
-        new x509.SubjectAlternativeNameExtension(
-          hosts.map(host => ({ type: isIP(host) ? 'ip' : 'dns', value: host })),
-        ),
+        ...names(hosts, options.uris ?? []),
         await x509.SubjectKeyIdentifierExtension.create(leaf.publicKey),
         await x509.AuthorityKeyIdentifierExtension.create(keys.publicKey),
       ],
     });
-    return { key: await keyPem(leaf.privateKey), cert: made.toString('pem') };
+    const chain = parent ? `\n${cert}` : '';
+    return { key: await keyPem(leaf.privateKey), cert: `${made.toString('pem')}${chain}` };
   }
-  return { cert, file, issue };
+  const below = (of: string): Promise<TestCa> =>
+    makeCa(of, { certificate: root, privateKey: keys.privateKey });
+  return { cert, file, issue, below };
 }
 
 let shared: Promise<TestCa> | undefined;

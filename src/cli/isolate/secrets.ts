@@ -33,6 +33,7 @@ export function secretFolders({
     for (const path of new Set([dirname(file), ...real(file).map(folderOf)])) found.push({ what, path });
   };
   add('the key of the CA', ca.key);
+  add('the key of the proxy listener', listen.tls?.keyFile);
   add('the socket of the admin listener', listen.admin.path);
   for (const file of secretFiles(state)) add('a secret of the state', file);
   for (const file of alarmFiles(alarms)) add('a secret of the alarms', file);

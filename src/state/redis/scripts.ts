@@ -36,9 +36,10 @@ return { run, epoch, ids }
 
 /**
  * KEYS: session, id, index. ARGV: id, token hash, sealed record, end, end of the memory of it, now, the oldest that is
- * remembered, most sessions. Times: ms since the epoch. → 1, or 0 if too many are live.
+ * remembered, most sessions. Times: ms since the epoch. → 1, 0 if too many are live, or 2 if it is there already.
  */
 export const CREATE = new Script(`
+if redis.call('EXISTS', KEYS[1]) == 1 then return 2 end
 if redis.call('ZCOUNT', KEYS[3], '(' .. ARGV[6], '+inf') >= tonumber(ARGV[8]) then return 0 end
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'record', ARGV[3])
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])

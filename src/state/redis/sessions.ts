@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { Log, Session } from '../../types.ts';
 import { MAX_SESSIONS, MemorySessions, tooMany } from '../memory.ts';
 import type { Seal } from '../seal.ts';
-import { type NewSession, newSession, SessionError, type SessionOptions } from '../session.ts';
+import { type NewSession, newSession, openedSession, SessionError, type SessionOptions } from '../session.ts';
 import type { Sessions } from '../sessions.ts';
 import { type Link, unavailable } from './link.ts';
 import { openSession } from './record.ts';
@@ -75,9 +75,23 @@ export class RedisSessions implements Sessions {
   async create(options: SessionOptions): Promise<NewSession> {
     const now = Date.now();
     const created = newSession(options, now, this.#seal.newToken());
-    if (!(await this.#table.create(created.session, now))) throw tooMany(MAX_SESSIONS);
+    if ((await this.#table.create(created.session, now)) !== 'made') throw tooMany(MAX_SESSIONS);
     this.#take(created.session);
     return created;
+  }
+
+  async open(tokenHash: string, options: SessionOptions): Promise<Session> {
+    const known = this.#known.byToken(tokenHash);
+    if (known) return known;
+    const now = Date.now();
+    const session = openedSession(tokenHash, options, now);
+    const outcome = await this.#table.create(session, now);
+    if (outcome === 'full') throw tooMany(MAX_SESSIONS);
+    if (outcome === 'made') return this.#take(session);
+    // Another gate was first.
+    const [there] = await this.#read([tokenHash]);
+    if (!there) throw unavailable('the session of a credential cannot be read');
+    return this.#take(there);
   }
 
   known(): readonly Session[] {

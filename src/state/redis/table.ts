@@ -41,13 +41,14 @@ export class SessionTable {
     this.channel = link.key('revocations');
   }
 
-  /** False if too many are live. */
-  async create(session: Session, now: number): Promise<boolean> {
+  /** `full`: too many are live. `there`: a session of that token hash is, live or ended; it stays as it is. */
+  async create(session: Session, now: number): Promise<'made' | 'full' | 'there'> {
     const { session: id, tokenHash, expiresAt } = session;
     const keys = [this.#sessionKey(tokenHash), this.#idKey(id), this.#link.key('sessions')];
     const record = sealSession(this.#seal, session);
     const times = [expiresAt, expiresAt + REMEMBER_MS, now, now - REMEMBER_MS];
-    return (await this.#link.run(CREATE, keys, [id, tokenHash, record, ...times, MAX_SESSIONS])) === 1;
+    const outcome = await this.#link.run(CREATE, keys, [id, tokenHash, record, ...times, MAX_SESSIONS]);
+    return outcome === 1 ? 'made' : outcome === 2 ? 'there' : 'full';
   }
 
   /** False if it was revoked before. `at`: ms since the epoch. */
