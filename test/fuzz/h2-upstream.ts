@@ -165,7 +165,7 @@ function answered({ reading }: H2End, said: H2Reading, method: string, secret: s
   const [mine, theirs] = [fieldsSaid(answer.fields, STUB_LIKE), fieldsSaid(original.fields, secret)];
   if (mine !== theirs) return `fields ${mine} instead of ${theirs}`;
   const whole = { ...upstream, body: upstream.isEnded ? upstream.body : said.bodySoFar(FIRST) };
-  return bodyFault(got, whole, original.fields, method, reading.resets.has(FIRST));
+  return bodyFault(got, whole, original.fields, method, reading.resets.has(FIRST), secret);
 }
 
 function bodyFault(
@@ -174,8 +174,9 @@ function bodyFault(
   fields: readonly Field[],
   method: string,
   isReset: boolean,
+  known: string,
 ): string | null {
-  const { secret, stub } = places(got.body, upstream.body);
+  const { secret, stub } = places(got.body, upstream.body, known);
   if (!got.isEnded || isReset)
     return stub || upstream.body.subarray(0, got.body.length).equals(got.body)
       ? null
@@ -187,11 +188,14 @@ function bodyFault(
   return secret || upstream.body.equals(got.body) ? null : 'another body';
 }
 
-/** Whether a secret stood there, and something else stands in its place. */
-function places(got: Buffer, upstream: Buffer): { secret: boolean; stub: boolean } {
-  const isScrubbed =
-    /^a [^ ]+ b$/.test(upstream.toString('latin1')) && /^a [^ ]* ?b?$/.test(got.toString('latin1'));
-  return { secret: isScrubbed && got.toString('latin1').endsWith(' b'), stub: isScrubbed };
+const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+
+/** Whether the secret stood there, and whether the stub stands in each of its places. */
+function places(got: Buffer, upstream: Buffer, secret: string): { secret: boolean; stub: boolean } {
+  const parts = upstream.toString('latin1').split(secret).map(escaped);
+  const scrubbed = new RegExp(`^${parts.join(`${STUB_LIKE}[0-9A-Za-z]+`)}$`, 's');
+  const stub = parts.length > 1;
+  return { secret: stub && scrubbed.test(got.toString('latin1')), stub };
 }
 
 /** Begins the stub that stands in the place of the secret, whatever its field is called. */
