@@ -1,6 +1,5 @@
 import type { Buffer } from 'node:buffer';
 import type { Log } from '../types.ts';
-import { MemoryCounters } from './counters.ts';
 import { MemorySessions } from './memory.ts';
 import type { RedisOptions } from './redis/options.ts';
 import type { State } from './state.ts';
@@ -16,7 +15,6 @@ export async function openState(options: 'memory' | RedisOptions, caKey: Buffer,
 function memoryState(key: Buffer): State {
   return {
     sessions: new MemorySessions(),
-    counters: new MemoryCounters(),
     permits: undefined,
     store: undefined,
     key,

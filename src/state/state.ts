@@ -6,7 +6,6 @@ import type { Sessions } from './sessions.ts';
 /** What outlives a connection, and what gates share. */
 export interface State {
   readonly sessions: Sessions;
-  readonly counters: Counters;
   /** Budgets of all gates; undefined where a gate has nobody to share with. */
   readonly permits: Permits | undefined;
   /** Undefined where a gate has nobody to share with. */
@@ -16,14 +15,6 @@ export interface State {
   /** Tells the other gates. Never waits, never throws. */
   publish(alarm: Alarm): void;
   close(): void;
-}
-
-export interface Counters {
-  /**
-   * The count in the window that the first increment of a key began, this one included. Throws Refusal
-   * `state_unavailable`.
-   */
-  increment(key: string, windowMs: number, by?: number): Promise<number>;
 }
 
 /** Values that gates keep for each other, which nobody but them can read. Throws Refusal `state_unavailable`. */

@@ -7,7 +7,7 @@ import { Link } from './link.ts';
 import { RedisPermits } from './permits.ts';
 import type { RedisOptions } from './options.ts';
 import { RedisSessions } from './sessions.ts';
-import { RedisAlarms, RedisCounters, RedisStore } from './shared.ts';
+import { RedisAlarms, RedisStore } from './shared.ts';
 
 const BEAT_MS = 500;
 /** After one that failed. */
@@ -49,7 +49,6 @@ export async function openRedis(options: RedisOptions, caKey: Buffer, log: Log):
   await heart.start(commands);
   return {
     sessions,
-    counters: new RedisCounters(link, seal),
     permits,
     store,
     key,

@@ -64,13 +64,6 @@ redis.call('PUBLISH', ARGV[3], ARGV[1])
 return 1
 `);
 
-/** KEYS: counter. ARGV: by, window in ms. → the count in a window that begins with its first increment. */
-export const INCREMENT = new Script(`
-local count = redis.call('INCRBY', KEYS[1], ARGV[1])
-if redis.call('PTTL', KEYS[1]) < 0 then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
-return count
-`);
-
 /**
  * KEYS: lock, fence. ARGV: token, time in ms. → the fence, larger than every one before, also than those of a data set
  * that was lost (it is at least the time of day); nil if somebody holds the lock.

@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks';
 import { randomBase62 } from '../../inject/base62.ts';
 import type { Log } from '../../types.ts';
-import type { Alarm, Counters, Lock, SharedStore } from '../state.ts';
+import type { Alarm, Lock, SharedStore } from '../state.ts';
 import type { Seal } from '../seal.ts';
 import type { Link } from './link.ts';
-import { INCREMENT, LOCK, PUT, UNLOCK } from './scripts.ts';
+import { LOCK, PUT, UNLOCK } from './scripts.ts';
 
 /** What gates keep for each other; every value is sealed before it leaves the process, and so are names. */
 export class RedisStore implements SharedStore {
@@ -51,21 +51,6 @@ export class RedisStore implements SharedStore {
   /** Redis may have lost what was put there. */
   anew(): void {
     for (const listener of this.#listeners) listener();
-  }
-}
-
-export class RedisCounters implements Counters {
-  readonly #link: Link;
-  readonly #seal: Seal;
-
-  constructor(link: Link, seal: Seal) {
-    this.#link = link;
-    this.#seal = seal;
-  }
-
-  async increment(key: string, windowMs: number, by = 1): Promise<number> {
-    const name = this.#link.key('counter', this.#seal.hidden(`${windowMs} ${key}`));
-    return Number(await this.#link.run(INCREMENT, [name], [by, windowMs]));
   }
 }
 
