@@ -1,30 +1,37 @@
 import { Command, CommanderError } from 'commander';
-import { auditVerb } from './audit.ts';
-import { caVerb } from './ca.ts';
-import { checkVerb } from './check.ts';
-import { diffVerb } from './diff.ts';
-import { doctorVerb } from './doctor.ts';
-import { explainVerb } from './explain.ts';
 import { fail } from './fail.ts';
-import { initVerb } from './init.ts';
-import { learnVerb } from './learn.ts';
-import { runVerb } from './run.ts';
-import { sessionVerb } from './session.ts';
-import { startVerb } from './start.ts';
-import { testVerb } from './test.ts';
-import { verifyVerb } from './verify.ts';
 import { version } from './version.ts';
+
+type Verb = (program: Command) => void;
+
+/** In the order of `--help`. Each is loaded when it is asked for: all of them take a quarter of a start. */
+const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
+  start: async () => (await import('./start.ts')).startVerb,
+  run: async () => (await import('./run.ts')).runVerb,
+  session: async () => (await import('./session.ts')).sessionVerb,
+  check: async () => (await import('./check.ts')).checkVerb,
+  explain: async () => (await import('./explain.ts')).explainVerb,
+  test: async () => (await import('./test.ts')).testVerb,
+  diff: async () => (await import('./diff.ts')).diffVerb,
+  verify: async () => (await import('./verify.ts')).verifyVerb,
+  init: async () => (await import('./init.ts')).initVerb,
+  learn: async () => (await import('./learn.ts')).learnVerb,
+  doctor: async () => (await import('./doctor.ts')).doctorVerb,
+  ca: async () => (await import('./ca.ts')).caVerb,
+  audit: async () => (await import('./audit.ts')).auditVerb,
+};
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */
 export async function main(argv: readonly string[]): Promise<void> {
   try {
-    await commandLine().parseAsync(argv);
+    await (await commandLine(argv[2])).parseAsync(argv);
   } catch (thrown) {
     process.exit(fail(thrown));
   }
 }
 
-function commandLine(): Command {
+/** With the verb that was asked for; with all of them for `--help`, and to tell a word that is none. */
+async function commandLine(word: string | undefined): Promise<Command> {
   const program = new Command('stubgate')
     .description('The egress gate of a sandbox: stubs go in, real credentials go out, and never come back.')
     .version(version())
@@ -34,22 +41,9 @@ function commandLine(): Command {
       'after',
       '\nExample:\n  stubgate init --with github && stubgate run -- curl https://api.github.com/user',
     );
-  for (const verb of [
-    startVerb,
-    runVerb,
-    sessionVerb,
-    checkVerb,
-    explainVerb,
-    testVerb,
-    diffVerb,
-    verifyVerb,
-    initVerb,
-    learnVerb,
-    doctorVerb,
-    caVerb,
-    auditVerb,
-  ])
-    verb(program);
+  const load = Object.hasOwn(VERBS, word ?? '') ? VERBS[word as string] : undefined;
+  const verbs = await Promise.all((load ? [load] : Object.values(VERBS)).map(one => one()));
+  for (const verb of verbs) verb(program);
   throwInsteadOfExit(program);
   return program;
 }
