@@ -18,14 +18,12 @@ export interface Canary {
 
 interface Held {
   readonly name: string;
-  readonly isCaptured?: boolean;
   readonly stub: { readonly shape: string };
 }
 
 /** A fresh canary for each credential, or for each part of one that is AWS keys. */
 export function canariesFor(credentials: Iterable<Held>): Canary[] {
-  return [...credentials].flatMap(({ name: credential, stub, isCaptured }): Canary[] => {
-    if (isCaptured) return [];
+  return [...credentials].flatMap(({ name: credential, stub }): Canary[] => {
     if (!isAwsShape(stub.shape)) return [{ credential, value: fresh() }];
     return [
       { credential, part: 'AccessKeyId', value: `AKIA${random(BASE32, 16)}` },

@@ -3,7 +3,7 @@ import { type AddressInfo, isIP } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Gate, startGate } from '../app.ts';
-import type { Compiled } from '../config/types.ts';
+import type { Compiled, Credential, Profile } from '../config/types.ts';
 import { openAuthority } from '../intercept/ca.ts';
 import { Contexts } from '../intercept/contexts.ts';
 import type { CanonicalHost, Log, Session } from '../types.ts';
@@ -128,7 +128,7 @@ function onStand(
   const names = new Set(canaries.map(({ credential }) => credential));
   return {
     ...rest,
-    credentials: new Map([...credentials].map(([name, one]) => [name, unlimited(one)])),
+    credentials: new Map([...credentials].map(([name, one]) => [name, known(one)])),
     config: {
       ...config,
       alarms: { onAlarm: 'log' },
@@ -140,12 +140,7 @@ function onStand(
       // As many as a proof needs at once.
       limits: { ...config.limits, tunnels: Math.max(config.limits.tunnels, TUNNELS) },
     },
-    profiles: new Map(
-      [...profiles].map(([name, profile]) => [
-        name,
-        { ...unlimited(profile), vaulted: profile.credentials.filter(one => names.has(one)) },
-      ]),
-    ),
+    profiles: new Map([...profiles].map(([name, profile]) => [name, holdingAll(profile, names)])),
     sources: new Map(
       [...credentials.values()]
         .filter(({ name }) => names.has(name))
@@ -157,13 +152,19 @@ function onStand(
   };
 }
 
-/** Without what could end a proof early. */
-function unlimited<T extends { readonly limits?: unknown; readonly onAlarm?: unknown }>({
-  limits,
-  onAlarm,
-  ...rest
-}: T): Omit<T, 'limits' | 'onAlarm'> {
+/** Every credential that its rules name is there from the start, also one that a response would hand out first. */
+function holdingAll(profile: Profile, names: ReadonlySet<string>): Profile {
+  const { limits, onAlarm, ...rest } = profile;
   void limits;
   void onAlarm;
-  return rest;
+  const injected = rest.table.rules.flatMap(rule => rule.injections.map(one => one.credential));
+  const credentials = [...new Set(injected)].filter(name => names.has(name));
+  return { ...rest, credentials, vaulted: credentials };
+}
+
+/** Without what could end a proof early. */
+function known({ limits, isCaptured, ...credential }: Credential): Credential {
+  void limits;
+  void isCaptured;
+  return credential;
 }

@@ -29,15 +29,13 @@ export interface Task {
 const PROTOCOLS: readonly Protocol[] = ['HTTP/1.1', 'HTTP/2'];
 
 /** Every rule that a profile selects, once for each injection, or once if it has none. */
-export function trialsOf({ config, credentials, profiles }: Compiled, only: string | undefined): Trial[] {
+export function trialsOf({ config, profiles }: Compiled, only: string | undefined): Trial[] {
   const chosen = [...profiles.values()].filter(({ name }) => only === undefined || name === only);
   return chosen.flatMap(profile =>
     config.rules
       .filter(({ name }) => profile.rules.includes(name))
       .flatMap(rule => {
-        // What is captured is not known before a response hands it out.
-        const held = rule.injections.filter(one => !credentials.get(one.credential)?.isCaptured);
-        const injections = held.length > 0 ? held : [undefined];
+        const injections = rule.injections.length > 0 ? rule.injections : [undefined];
         return injections.map(injection => ({
           profile,
           rule,

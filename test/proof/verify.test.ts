@@ -3,6 +3,8 @@ import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { AuditLog } from '../../src/audit/log.ts';
+import { compileConfig } from '../../src/config/compile.ts';
+import { loadConfig } from '../../src/config/load.ts';
 import { Metrics } from '../../src/audit/metrics.ts';
 import { Flow } from '../../src/flow.ts';
 import { CanaryVault } from '../../src/proof/canary.ts';
@@ -245,6 +247,47 @@ describe('a gate that does not', () => {
     const counted = [...report.matrix.values()].flatMap(row => [...row.values()]);
     expect(counted.reduce((sum, count) => sum + count, 2)).toBe(
       report.rules.reduce((sum, { probes }) => sum + probes, 0),
+    );
+  });
+});
+
+describe('a credential of several parts, or one that nobody holds yet', () => {
+  const CONFIG = `version: 1
+credentials:
+  aws: { from: "env:STUBGATE_TEST_AWS", stub: { env: AWS_ACCESS_KEY_ID, shape: aws } }
+  app: { from: "env:STUBGATE_TEST_APP", stub: { env: APP } }
+  user: { capture: true, stub: { shape: github-pat } }
+rules:
+  - name: s3
+    hosts: ["*.amazonaws.com"]
+    inject: [{ credential: aws, as: aws-sigv4, regions: [eu-west-1], services: [s3] }]
+  - name: login
+    hosts: [login.test]
+    methods: [POST]
+    inject: [{ credential: app, as: form, field: client_secret }]
+    capture: [{ credential: user, at: json, pointer: /access_token }]
+  - { name: api, hosts: [api.test], inject: [{ credential: user, as: bearer }] }
+`;
+
+  it('is tried like any: AWS keys that sign, and what a response would hand out', async () => {
+    const file = join(tempFolder(), 'stubgate.yaml');
+    writeFileSync(file, CONFIG);
+    const report = await verify({ compiled: compileConfig(loadConfig(file)) });
+    expect(report.rules.map(({ rule, credential, probes }) => [rule, credential, probes > 100])).toEqual([
+      ['s3', 'aws', true],
+      ['login', 'app', true],
+      ['api', 'user', true],
+    ]);
+    expect(isProved(report)).toBe(true);
+  });
+
+  it('leaks like any', async () => {
+    const file = join(tempFolder(), 'stubgate.yaml');
+    writeFileSync(file, CONFIG);
+    spareBodies(() => true);
+    const { rules } = await verify({ compiled: compileConfig(loadConfig(file)) });
+    expect(rules.filter(one => verdictOf(one) === 'LEAK').map(({ rule }) => rule)).toEqual(
+      expect.arrayContaining(['s3', 'api']),
     );
   });
 });

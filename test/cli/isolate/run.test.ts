@@ -80,7 +80,8 @@ describe.each(USERS)('as %s', user => {
 
   it('it writes in its own folder and in a /tmp of its own, and nothing of it is left running', async () => {
     const where = await scene(user);
-    const command = 'echo x > here && echo x > /tmp/there && echo x > "$TMPDIR/there-too" && sleep 1000 & sleep 0.2';
+    const command =
+      'echo x > here && echo x > /tmp/there && echo x > "$TMPDIR/there-too" && sleep 1000 & sleep 0.2';
     const { stderr } = await isolated(where, 'sh', '-c', command);
     expect(stderr).toMatch(/^stubgate: session/);
     expect(readdirSync(where.project)).toEqual(['here']);
