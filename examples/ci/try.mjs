@@ -11,6 +11,10 @@ import vm from 'node:vm';
 import { parse } from 'yaml';
 
 const [file, ...rest] = process.argv.slice(2);
+if (file === undefined || file.startsWith('-')) {
+  console.error('usage: node try.mjs KIT.yml [input=value … | JOB], such as node try.mjs github/action.yml mode=check');
+  process.exit(2);
+}
 const kit = parse(readFileSync(file, 'utf8'));
 process.exitCode = kit.runs ? runAction(kit, rest) : runJob(kit, rest[0]);
 
