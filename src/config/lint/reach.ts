@@ -6,7 +6,7 @@ import { WAYS_OUT } from './ways-out.ts';
 
 /** Domains of one owner that do not look like it. Any that shares two labels, or the last but one, counts as one anyway. */
 const SAME_OWNER: readonly ReadonlySet<string>[] = [
-  ['github.com', 'githubusercontent.com', 'ghcr.io', 'githubcopilot.com', 'github.io', 'visualstudio.com'],
+  ['github.com', 'githubusercontent.com', 'githubcopilot.com', 'github.io', 'visualstudio.com'],
   [
     'google.com',
     'googleapis.com',
@@ -33,7 +33,6 @@ const SAME_OWNER: readonly ReadonlySet<string>[] = [
   ['amazon.com', 'amazonaws.com', 'awsstatic.com', 'aws.dev', 'aws'],
   ['atlassian.com', 'atlassian.net', 'bitbucket.org', 'jira.com', 'trello.com'],
   ['dropbox.com', 'dropboxapi.com', 'dropboxusercontent.com'],
-  ['docker.com', 'docker.io'],
   ['huggingface.co', 'hf.co'],
   ['openai.com', 'chatgpt.com', 'oaiusercontent.com'],
   ['anthropic.com', 'claude.ai', 'claude.com'],
