@@ -7,15 +7,7 @@ import { WAYS_OUT } from './ways-out.ts';
 /** Domains of one owner that do not look like it. Any that shares two labels, or the last but one, counts as one anyway. */
 const SAME_OWNER: readonly ReadonlySet<string>[] = [
   ['github.com', 'githubusercontent.com', 'githubcopilot.com', 'github.io', 'visualstudio.com'],
-  [
-    'google.com',
-    'googleapis.com',
-    'gstatic.com',
-    'googleusercontent.com',
-    'youtube.com',
-    'gcr.io',
-    'pkg.dev',
-  ],
+  ['google.com', 'googleapis.com', 'gstatic.com', 'googleusercontent.com', 'youtube.com'],
   [
     'microsoft.com',
     'microsoftonline.com',
@@ -25,7 +17,6 @@ const SAME_OWNER: readonly ReadonlySet<string>[] = [
     'live.com',
     'office.com',
     'office365.com',
-    'azurecr.io',
     'visualstudio.com',
     'sharepoint.com',
     'github.com',
