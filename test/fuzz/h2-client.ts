@@ -314,7 +314,8 @@ function requestOf(
     host: authority,
     fields,
     body: stream.body,
-    isEnded: isEnded && trailers.length === 0,
+    // Trailers behind a body that is none by its length come too late: they are dropped.
+    isEnded: isEnded && (trailers.length === 0 || lengths[0] === '0'),
   };
 }
 
@@ -346,8 +347,10 @@ function swapped(fields: readonly Field[], stub: string, secret: string | undefi
   for (const [name, value] of fields) {
     if (RANGES.includes(name)) continue;
     if (name !== 'authorization' && value.includes(stub)) return undefined;
-    if (name === 'authorization' && value !== `Bearer ${stub}`) return undefined;
-    kept.push([name, name === 'authorization' ? `Bearer ${secret}` : value]);
+    // The scheme is blind to case (RFC 9110, section 11.1), and stays as it came.
+    const scheme = name === 'authorization' ? /^bearer /i.exec(value)?.[0] : '';
+    if (scheme === undefined || (scheme !== '' && value !== scheme + stub)) return undefined;
+    kept.push([name, scheme === '' ? value : scheme + secret]);
   }
   return kept;
 }
