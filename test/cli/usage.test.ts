@@ -23,6 +23,7 @@ describe('exit codes', () => {
     ['--help', 0, /Example:/],
     ['', 2, /Usage: stubgate/],
     ['chek', 2, /unknown command 'chek'\n\(Did you mean check\?\)/],
+    ['constructor', 2, /unknown command 'constructor'/],
     ['start --nope', 2, /unknown option '--nope'/],
     ['start --log-level loud', 2, /Allowed choices are debug, info, warn, error/],
     ['check', 0, /stubgate\.yaml: valid/],

@@ -292,6 +292,22 @@ rules:
   });
 });
 
+it('what would end a proof early does not: limits, what an alarm does, a Redis that is not there', async () => {
+  vi.stubEnv('STUBGATE_TEST_TOKEN', 'a-secret-of-this-test');
+  const file = join(tempFolder(), 'stubgate.yaml');
+  writeFileSync(
+    file,
+    `version: 1
+state: redis://127.0.0.1:1/0
+credentials: { token: { from: "env:STUBGATE_TEST_TOKEN", stub: { env: TOKEN }, limits: { requests: 1/h } } }
+rules: [${BEARER}]
+profiles: { default: { rules: [api], limits: { requests: 1 }, on_alarm: revoke } }
+`,
+  );
+  const report = await verify({ compiled: compileConfig(loadConfig(file)) });
+  expect(report.rules.map(verdictOf)).toEqual(['pass']);
+});
+
 describe('what was not tried', () => {
   it('fails: a rule that no request reaches', async () => {
     const compiled = compiledWith('{ name: all, hosts: [api.test] }', BEARER);

@@ -280,6 +280,19 @@ describe('refetch', () => {
     expect(values('github')).toEqual(['sesame-2', 'sesame-1']);
   });
 
+  it('asks again when the read under way was asked for before the value was replaced', async () => {
+    const secret = await cache.get('github');
+    now += 60_000;
+    const held = vault.holds();
+    const reading = cache.get('github');
+    const refetched = cache.refetch('github', secret);
+    vault.says('sesame-2');
+    held.resolve(new Secret('vault:id', 'sesame-1', '1'));
+    await reading;
+    expect((await refetched).reveal()).toBe('sesame-2');
+    expect(vault.reads).toHaveLength(3);
+  });
+
   it('asks once for a storm of rejections, and once per 5 s', async () => {
     const secret = await cache.get('github');
     await Promise.all(Array.from({ length: 1_000 }, () => cache.refetch('github', secret)));

@@ -1,5 +1,6 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { CLIENT_LIMITS, ClientConnection, NONE } from '../../src/wire/client.ts';
 import { type Exchange, ServerConnection, WIRE_LIMITS } from '../../src/wire/server.ts';
 import { FakeSocket } from './fake-socket.ts';
 import { reply } from './sockets.ts';
@@ -9,6 +10,7 @@ const LAST = 'GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n';
 
 interface Served {
   readonly socket: FakeSocket;
+  readonly connection: ServerConnection;
   readonly open: Exchange[];
 }
 
@@ -21,7 +23,7 @@ function serve(): Served {
     closed: () => {},
   });
   expect(connection.closing).toBe(false);
-  return { socket, open };
+  return { socket, connection, open };
 }
 
 /** An exchange that goes on beside those of a test. */
@@ -128,4 +130,53 @@ test('an answer to a client that left goes nowhere', async () => {
   socket.fin();
   await turn();
   expect(socket.output).toBe('');
+});
+
+test('what waits to be read is served before a connection that drains is closed', () => {
+  const { socket, connection, open } = serve();
+  socket.receive(GET);
+  connection.drain();
+  expect([open.length, socket.ended]).toEqual([1, false]);
+  reply(open[0] as Exchange, 'served');
+  expect([socket.output.endsWith('served'), socket.ended]).toEqual([true, true]);
+});
+
+/** A request to an upstream, and what is told of its answer. */
+function ask() {
+  const socket = new FakeSocket();
+  const log: string[] = [];
+  const connection = new ClientConnection(socket.asSocket, CLIENT_LIMITS, {
+    free: () => {},
+    closed: () => {},
+  });
+  const sink = connection.send('GET / HTTP/1.1\r\nhost: a\r\n', 'GET', NONE, {
+    informational: () => {},
+    response: (_, body) =>
+      body.pipe({
+        onDrain: null,
+        write: chunk => log.push(chunk.toString()) > 0,
+        end: () => log.push('whole'),
+        abort: () => log.push('cut'),
+      }),
+    failed: ({ code }) => log.push(code),
+  });
+  sink.end([]);
+  connection.flush();
+  return { socket, log };
+}
+
+test('an answer that lasts until its connection ends is whole, though both come in one turn', () => {
+  const { socket, log } = ask();
+  socket.receive('HTTP/1.1 200 OK\r\n\r\nall of it');
+  expect(log).toEqual([]);
+  socket.emit('end');
+  expect(log).toEqual(['all of it', 'whole']);
+});
+
+test('an answer is read although its connection broke in the same turn', () => {
+  const { socket, log } = ask();
+  socket.receive('HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nall of it');
+  expect(log).toEqual([]);
+  socket.destroy();
+  expect(log).toEqual(['all of it', 'whole']);
 });
