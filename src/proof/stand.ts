@@ -126,11 +126,13 @@ function onStand(
   upstream: Compiled['config']['upstream'],
 ): Compiled {
   const names = new Set(canaries.map(({ credential }) => credential));
+  const held = new Map([...credentials].map(([name, one]) => [name, known(one)]));
   return {
     ...rest,
-    credentials: new Map([...credentials].map(([name, one]) => [name, known(one)])),
+    credentials: held,
     config: {
       ...config,
+      credentials: held,
       alarms: { onAlarm: 'log' },
       identity: [],
       ca: { dir },
