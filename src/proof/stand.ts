@@ -52,6 +52,8 @@ export async function openStand(options: StandOptions): Promise<Stand> {
   const { compiled, protocol, log, isForPrograms = false } = options;
   const dir = mkdtempSync(join(tmpdir(), 'stubgate-verify-'));
   const authority = openAuthority({ dir: join(dir, 'upstream') });
+  // Nobody may sign what the gate trusts: the key lives in memory only.
+  rmSync(join(dir, 'upstream', 'ca.key'));
   const reflector = new Reflector(new Contexts(authority), protocol);
   const own = await reflector.listen();
   const caFile = join(dir, 'upstream.pem');
@@ -66,6 +68,10 @@ export async function openStand(options: StandOptions): Promise<Stand> {
     listen: { host: '127.0.0.1', port: 0 },
     lookup: () => Promise.reject(new Error('a proof asks no DNS')),
     rewrite: next => onStand(next, options.canaries, join(dir, 'gate'), upstream),
+  }).catch((error: unknown) => {
+    reflector.close();
+    rmSync(dir, { recursive: true, force: true });
+    throw error;
   });
   const clients: Sandbox[] = [];
   const clientOf = (userinfo: string, ca: string): Sandbox => {
