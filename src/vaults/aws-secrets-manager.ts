@@ -22,10 +22,13 @@ import {
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../types.ts';
+import { within } from './at-most.ts';
 import { show, toSecret } from './field.ts';
 import { serverAddress } from './source.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+const ADVICE = 'check "region", "endpoint" and the network';
 
 const schema = z
   .strictObject({
@@ -79,7 +82,9 @@ class AwsSecretsManager implements Vault {
   async read(ref: SecretRef, signal: AbortSignal): Promise<Secret> {
     try {
       const input = this.#inputOf(ref);
-      return secretOf(ref, await within(signal, this.#ask(input, signal)));
+      // The SDK waits between two tries, and for identities, whatever the signal says.
+      const answer = await within(signal, this.#ask(input, signal), ADVICE);
+      return secretOf(ref, answer);
     } catch (thrown) {
       const { kind, message } = this.#fault(thrown);
       // A new one: the SDK hangs what it knows on the errors that pass it.
@@ -210,26 +215,6 @@ function decoded(ref: SecretRef, bytes: Uint8Array): string {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
     throw new VaultError('missing', `${show(ref)}: its bytes are not UTF-8 text; store it as text`);
-  }
-}
-
-/** The SDK waits between two tries, and for identities, whatever the signal says. */
-async function within<T>(signal: AbortSignal, answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = () =>
-    reject(
-      new VaultError(
-        'unavailable',
-        'there was no answer in time; check "region", "endpoint" and the network',
-      ),
-    );
-  if (signal.aborted) late();
-  signal.addEventListener('abort', late, { once: true });
-  try {
-    return await Promise.race([promise, answer]);
-  } finally {
-    signal.removeEventListener('abort', late);
-    answer.catch(() => {});
   }
 }
 
