@@ -23,7 +23,7 @@ import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../types.ts';
 import { within } from './at-most.ts';
-import { show, toSecret } from './field.ts';
+import { named, toSecret } from './field.ts';
 import { serverAddress } from './source.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -88,7 +88,7 @@ class AwsSecretsManager implements Vault {
     } catch (thrown) {
       const { kind, message } = this.#fault(thrown);
       // A new one: the SDK hangs what it knows on the errors that pass it.
-      throw new VaultError(kind, message.startsWith(show(ref)) ? message : `${show(ref)}: ${message}`);
+      throw named(ref, new VaultError(kind, message));
     }
   }
 
@@ -204,18 +204,11 @@ function secretOf(
   ref: SecretRef,
   { SecretString, SecretBinary, VersionId }: GetSecretValueCommandOutput,
 ): Secret {
-  const text: unknown = SecretString ?? (SecretBinary && decoded(ref, SecretBinary));
-  if (typeof text !== 'string') throw new VaultError('missing', 'the secret holds no value; store one');
+  const held: unknown = SecretString ?? SecretBinary;
+  if (typeof held !== 'string' && !(held instanceof Uint8Array))
+    throw new VaultError('missing', 'the secret holds no value; store one');
   const isPlain = typeof VersionId === 'string' && UUID.test(VersionId);
-  return toSecret(ref, text, isPlain ? VersionId : undefined);
-}
-
-function decoded(ref: SecretRef, bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new VaultError('missing', `${show(ref)}: its bytes are not UTF-8 text; store it as text`);
-  }
+  return toSecret(ref, held, isPlain ? VersionId : undefined);
 }
 
 export const awsSecretsManager = define({

@@ -3,7 +3,7 @@ import { define } from '../../registry.ts';
 import type { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError, type VaultWatcher } from '../../types.ts';
 import { within } from '../at-most.ts';
-import { fieldToSecret, show } from '../field.ts';
+import { fieldToSecret, named, show } from '../field.ts';
 import { type JsonAnswer, JsonClient, type JsonRequest } from '../http.ts';
 import { filePath, serverAddress } from '../source.ts';
 import { authSchema, authVariables, mountPath } from './auth.ts';
@@ -89,8 +89,7 @@ class HashicorpVault implements Vault {
       if (answer.status !== 200) throw this.#refused(answer);
       return this.#secretOf(ref, answer.body);
     } catch (error) {
-      if (!(error instanceof VaultError) || error.message.startsWith(show(ref))) throw error;
-      throw new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+      throw named(ref, error);
     }
   }
 
