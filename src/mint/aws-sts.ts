@@ -247,7 +247,9 @@ function faultOf(url: URL, thrown: unknown): VaultError {
   if (thrown instanceof VaultError) return new VaultError(thrown.kind, thrown.message);
   const passing = passingFault(thrown);
   if (passing) return new VaultError('unavailable', `${url.href}: ${passing.message}`);
-  const advice = ADVICE[nameOf(thrown)] ?? 'check that the keys or the token are still good, and the clock';
+  const name = nameOf(thrown);
+  const known = Object.hasOwn(ADVICE, name) ? ADVICE[name] : undefined;
+  const advice = known ?? 'check that the keys or the token are still good, and the clock';
   return new VaultError('missing', `${url.href} refused it${codeIn(thrown)}; ${advice}`);
 }
 

@@ -4,7 +4,7 @@ import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import { authenticate, clientAuthFields } from './client-auth.ts';
 import { endpoint, printable, secretRef } from './fields.ts';
-import { type Answer, malformed, refused } from './http.ts';
+import { malformed, refused } from './http.ts';
 import { BACKDATED_S, signJwt } from './jwt.ts';
 import type { Material, Minter, Revocation, Token } from './minter.ts';
 import { secretOf, tokenOf } from './token.ts';
@@ -94,11 +94,13 @@ class OAuth2 implements Minter {
     const headers = this.#authenticate(isOwn ? from : further.get('client_secret'), form, now);
     const answer = await post(this.#url, headers, form.toString());
     const { body } = answer;
-    this.#requireDone(answer);
+    requireGranted(this.#url, answer);
+    // Whatever else the answer holds: the old one is spent.
     if (this.rotates && body['refresh_token'] !== undefined) {
       const next = secretOf(this.#url, 'refresh_token', body['refresh_token']);
       if (!next.equals(from)) rotate(next);
     }
+    this.#requireBearer(body['token_type']);
     const expiresAt = now + lifetime(this.#url, body['expires_in'], ttlMs);
     return tokenOf(this.#url, 'access_token', body['access_token'], expiresAt, now);
   }
@@ -153,9 +155,7 @@ class OAuth2 implements Minter {
     return headers;
   }
 
-  #requireDone(answer: Answer): void {
-    requireGranted(this.#url, answer);
-    const type = answer.body['token_type'];
+  #requireBearer(type: unknown): void {
     // What proves possession of a key is worth nothing by itself.
     if (type !== undefined && (typeof type !== 'string' || type.toLowerCase() !== 'bearer'))
       throw malformed(this.#url, 'holds a token of another type than Bearer');

@@ -22,10 +22,13 @@ import {
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../types.ts';
-import { show, toSecret } from './field.ts';
+import { within } from './at-most.ts';
+import { named, toSecret } from './field.ts';
 import { serverAddress } from './source.ts';
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+const ADVICE = 'check "region", "endpoint" and the network';
 
 const schema = z
   .strictObject({
@@ -79,11 +82,13 @@ class AwsSecretsManager implements Vault {
   async read(ref: SecretRef, signal: AbortSignal): Promise<Secret> {
     try {
       const input = this.#inputOf(ref);
-      return secretOf(ref, await within(signal, this.#ask(input, signal)));
+      // The SDK waits between two tries, and for identities, whatever the signal says.
+      const answer = await within(signal, this.#ask(input, signal), ADVICE);
+      return secretOf(ref, answer);
     } catch (thrown) {
       const { kind, message } = this.#fault(thrown);
       // A new one: the SDK hangs what it knows on the errors that pass it.
-      throw new VaultError(kind, message.startsWith(show(ref)) ? message : `${show(ref)}: ${message}`);
+      throw named(ref, new VaultError(kind, message));
     }
   }
 
@@ -199,38 +204,11 @@ function secretOf(
   ref: SecretRef,
   { SecretString, SecretBinary, VersionId }: GetSecretValueCommandOutput,
 ): Secret {
-  const text: unknown = SecretString ?? (SecretBinary && decoded(ref, SecretBinary));
-  if (typeof text !== 'string') throw new VaultError('missing', 'the secret holds no value; store one');
+  const held: unknown = SecretString ?? SecretBinary;
+  if (typeof held !== 'string' && !(held instanceof Uint8Array))
+    throw new VaultError('missing', 'the secret holds no value; store one');
   const isPlain = typeof VersionId === 'string' && UUID.test(VersionId);
-  return toSecret(ref, text, isPlain ? VersionId : undefined);
-}
-
-function decoded(ref: SecretRef, bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new VaultError('missing', `${show(ref)}: its bytes are not UTF-8 text; store it as text`);
-  }
-}
-
-/** The SDK waits between two tries, and for identities, whatever the signal says. */
-async function within<T>(signal: AbortSignal, answer: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = () =>
-    reject(
-      new VaultError(
-        'unavailable',
-        'there was no answer in time; check "region", "endpoint" and the network',
-      ),
-    );
-  if (signal.aborted) late();
-  signal.addEventListener('abort', late, { once: true });
-  try {
-    return await Promise.race([promise, answer]);
-  } finally {
-    signal.removeEventListener('abort', late);
-    answer.catch(() => {});
-  }
+  return toSecret(ref, held, isPlain ? VersionId : undefined);
 }
 
 export const awsSecretsManager = define({

@@ -53,13 +53,7 @@ class ExecVault implements Vault {
     // Else the id could be an option of the program.
     if (ref.id.startsWith('-'))
       throw new VaultError('missing', `${show(ref)}: begins with "-"; write an id that does not`);
-    const bytes = await this.#run(ref, signal);
-    try {
-      return toSecret(ref, new TextDecoder('utf-8', { fatal: true }).decode(bytes));
-    } catch (error) {
-      if (error instanceof VaultError) throw error;
-      throw new VaultError('missing', `${show(ref)}: what the command printed is not UTF-8 text`);
-    }
+    return toSecret(ref, await this.#run(ref, signal));
   }
 
   /** Its output. In a process group of its own, so that all of it can be ended. */

@@ -5,10 +5,11 @@ import { type SecretRef, VaultError } from '../types.ts';
 const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/;
 
 /**
- * The secret that `ref` names, out of the text that a vault holds: the JSON field if one is named, without the
+ * The secret that `ref` names, out of the text that a vault holds, or its bytes in UTF-8: the JSON field if one is named, without the
  * line end that editors and `echo` leave. Throws VaultError; no part of the text ever stands in it.
  */
-export function toSecret(ref: SecretRef, text: string, version?: string): Secret {
+export function toSecret(ref: SecretRef, held: string | Uint8Array, version?: string): Secret {
+  const text = typeof held === 'string' ? held : decodeUtf8(ref, held);
   const value = ref.field === undefined ? text : stringAt(ref, ref.field, parseJson(ref, text));
   return checked(ref, value, version);
 }
@@ -24,6 +25,20 @@ function checked(ref: SecretRef, text: string, version: string | undefined): Sec
     throw new VaultError('missing', `${show(ref)} holds a control character or is not text; store it again`);
   }
   return new Secret(show(ref), value, version ?? ref.version);
+}
+
+function decodeUtf8(ref: SecretRef, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+  } catch {
+    throw new VaultError('missing', `${show(ref)} is not UTF-8 text; store it again`);
+  }
+}
+
+/** What a read of the ref throws: a vault's own error names it first. */
+export function named(ref: SecretRef, error: unknown): unknown {
+  if (!(error instanceof VaultError) || error.message.startsWith(show(ref))) return error;
+  return new VaultError(error.kind, `${show(ref)}: ${error.message}`);
 }
 
 /** `<vault>:<id>[?version=V][#field]` as the operator wrote it; safe to log. */

@@ -72,15 +72,7 @@ class FileVault implements Vault {
     if (bytesRead > MAX_BYTES) {
       throw new VaultError('missing', `${show(ref)} is larger than ${MAX_BYTES} bytes`);
     }
-    return toSecret(ref, decodeUtf8(ref, buffer.subarray(0, bytesRead)), stat.mtime.toISOString());
-  }
-}
-
-function decodeUtf8(ref: SecretRef, bytes: Buffer): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-  } catch {
-    throw new VaultError('missing', `${show(ref)} is not UTF-8 text`);
+    return toSecret(ref, buffer.subarray(0, bytesRead), stat.mtime.toISOString());
   }
 }
 

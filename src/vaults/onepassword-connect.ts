@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { define } from '../registry.ts';
 import type { Secret } from '../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../types.ts';
-import { fieldToSecret, show } from './field.ts';
+import { fieldToSecret, named } from './field.ts';
 import { JsonClient } from './http.ts';
 import { filePath, oneOf, readSource, serverAddress, variable } from './source.ts';
 
@@ -41,8 +41,7 @@ class OnePasswordConnect implements Vault {
     try {
       return await this.#read(ref, signal);
     } catch (error) {
-      if (!(error instanceof VaultError) || error.message.startsWith(show(ref))) throw error;
-      throw new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+      throw named(ref, error);
     }
   }
 

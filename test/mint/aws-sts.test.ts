@@ -299,6 +299,7 @@ describe('a fault', () => {
     ['Throttling', 400, 'unavailable', 'AWS is asked too often'],
     ['InternalFailure', 500, 'unavailable', 'AWS failed (500)'],
     ['sesame', 400, 'missing', 'refused it (400)'],
+    ['constructor', 400, 'missing', 'refused it (400); check that the keys'],
     ['sesame', 302, 'unavailable', 'no redirect is followed'],
   ] as const)('is told: %s, %i', async (code, status, kind, words) => {
     const { aws, desk } = await scene();

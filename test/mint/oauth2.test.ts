@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { closing } from '../e2e/scene.ts';
 import { canary, leaks } from '../support/canary.ts';
 import { type HttpUpstream, type Received, startHttp } from '../support/upstream.ts';
-import { type Desk, deskOf } from './desk.ts';
+import { type Desk, deskOf, principal } from './desk.ts';
 import { type Json, reply, verified } from './github.ts';
 
 interface Server extends HttpUpstream {
@@ -156,6 +156,38 @@ describe('refresh_token', () => {
     desk.vault.set('api/client_secret', 'client-secret-1');
     expect((await desk.get()).reveal()).toBe(server.tokens[0]);
     expect(server.requests).toHaveLength(2);
+  });
+
+  it('looks for a refresh token for an hour after it was used', async () => {
+    const rotated = [canary('rt_'), canary('rt_')];
+    const server = await startServer(() => ({ refresh_token: rotated[server.tokens.length] }));
+    const desk = deskOf('oauth2', { grant: 'refresh_token', token_url: server.url, client_id: 'me' });
+    const isLookedFor = (text = ''): boolean =>
+      desk.cache.known(['api'], principal()).some(secret => secret.reveal() === text);
+    desk.now = Date.now();
+    await desk.get();
+    desk.now += 3_590_000;
+    await desk.get();
+    expect(rotated.map(isLookedFor)).toEqual([true, true]);
+    desk.now += 3_599_999;
+    expect(rotated.map(isLookedFor)).toEqual([true, true]);
+    desk.now += 1;
+    expect(rotated.map(isLookedFor)).toEqual([false, true]);
+  });
+
+  it('keeps the refresh token of an answer whose access token is of no use', async () => {
+    const next = canary('rt_');
+    const server = await startServer(() =>
+      server.requests.length === 1 ? { refresh_token: next, token_type: 'DPoP' } : {},
+    );
+    const desk = deskOf('oauth2', { grant: 'refresh_token', token_url: server.url, client_id: 'me' });
+    desk.now = Date.now();
+    expect((await desk.refusal()).message).toContain('another type than Bearer');
+    expect(desk.cache.known(['api'], principal()).map(secret => secret.reveal())).toEqual([next]);
+    desk.now += 2_001;
+    await desk.get();
+    expect(form(server.requests[1])['refresh_token']).toBe(next);
+    expectUntold(desk, [next, ...server.tokens]);
   });
 
   it('says who it is without a client secret', async () => {

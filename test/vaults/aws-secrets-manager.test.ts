@@ -263,7 +263,7 @@ describe('a fault', () => {
       'missing',
       'is in us-east-1, but its vault in eu-west-1',
     ],
-    ['bytes that are no text', ref('binary'), 'missing', 'its bytes are not UTF-8 text'],
+    ['bytes that are no text', ref('binary'), 'missing', 'is not UTF-8 text; store it again'],
     ['no such field', ref('ci/github', { field: 'other' }), 'missing', 'has no field "other"'],
     ['no JSON', ref('plain', { field: 'token' }), 'missing', 'the secret is not JSON'],
     ['a control character', ref('control'), 'missing', 'holds a control character'],

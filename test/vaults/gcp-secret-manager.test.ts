@@ -267,6 +267,24 @@ describe('logging in', () => {
     expect(error.message).toContain('Google refused the login (400, invalid_grant); check that');
   });
 
+  it('is not done over plain http, where a token is asked for', async () => {
+    const sts = closing(await startHttp({}, (_, response) => void response.end('{}')));
+    const subject = join(dir, 'subject-plain');
+    writeFileSync(subject, 'eyJ.sesame-subject');
+    const credentials_file = join(dir, 'plain.json');
+    const json = {
+      type: 'external_account',
+      audience: '//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/x',
+      subject_token_type: 'urn:ietf:params:oauth:token-type:jwt',
+      token_url: `http://${sts.address}/v1/token`,
+      credential_source: { file: subject },
+    };
+    writeFileSync(credentials_file, JSON.stringify(json), { mode: 0o600 });
+    const error = await failure(await vaultAt(await managerWith(), { credentials_file }));
+    expect(error.message).toContain('is not asked over plain http');
+    expect(sts.requests).toEqual([]);
+  });
+
   it.each([
     ['no file', undefined, 'cannot be read (ENOENT)'],
     ['no JSON', 'sesame', 'is not JSON'],

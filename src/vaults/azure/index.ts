@@ -3,9 +3,10 @@ import { z } from 'zod';
 import { define } from '../../registry.ts';
 import type { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../../types.ts';
-import { show, toSecret } from '../field.ts';
+import { within } from '../at-most.ts';
+import { named, toSecret } from '../field.ts';
 import { filePath, serverAddress } from '../source.ts';
-import { Transport, within } from '../transport.ts';
+import { Transport } from '../transport.ts';
 import { type Auth, authSchema, type Proof, prove, variablesOf } from './auth.ts';
 import { clientOptions, type Seen, witness } from './http.ts';
 import { isAzureVault, logIn } from './login.ts';
@@ -57,8 +58,7 @@ class AzureKeyVault implements Vault {
     try {
       return await this.#read(ref, signal);
     } catch (error) {
-      if (!(error instanceof VaultError) || error.message.startsWith(show(ref))) throw error;
-      throw new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+      throw named(ref, error);
     }
   }
 

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { define } from '../../registry.ts';
 import { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../../types.ts';
-import { show } from '../field.ts';
+import { named, show } from '../field.ts';
 import { Transport } from '../transport.ts';
 import { metadata } from './metadata.ts';
 
@@ -16,8 +16,7 @@ class GcpIdentity implements Vault {
     try {
       return await this.#read(ref, signal);
     } catch (error) {
-      if (!(error instanceof VaultError)) throw error;
-      throw new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+      throw named(ref, error);
     }
   }
 

@@ -5,10 +5,11 @@ import { z } from 'zod';
 import { define } from '../../registry.ts';
 import type { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError } from '../../types.ts';
-import { show, toSecret } from '../field.ts';
-import { pauseBefore, TRIES } from '../http.ts';
+import { within } from '../at-most.ts';
+import { named, toSecret } from '../field.ts';
+import { pauseBefore, TRIES } from '../exchange.ts';
 import { filePath, serverAddress } from '../source.ts';
-import { Transport, within } from '../transport.ts';
+import { Transport } from '../transport.ts';
 import { crc32c } from './crc32c.ts';
 import { callFault, isPassing, isRefused, retryAfter } from './fault.ts';
 import { AMBIENT, GoogleLogin } from './login.ts';
@@ -69,10 +70,7 @@ class GcpSecretManager implements Vault {
       const answer = await within(signal, this.#access(this.#nameOf(ref), signal));
       return secretOf(ref, answer);
     } catch (error) {
-      if (!(error instanceof VaultError)) throw error;
-      throw error.message.startsWith(show(ref))
-        ? error
-        : new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+      throw named(ref, error);
     }
   }
 
@@ -180,14 +178,8 @@ function secretOf(ref: SecretRef, { name, payload }: Answer): Secret {
     throw new VaultError('unavailable', 'the answer holds no payload with a checksum; check "endpoint"');
   if (sum.toString() !== String(crc32c(data)))
     throw new VaultError('unavailable', 'the payload was damaged on its way (crc32c); try again');
-  let text: string;
-  try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(data);
-  } catch {
-    throw new VaultError('missing', 'the secret is not UTF-8 text; store it again');
-  }
   const version = /\/versions\/(\d{1,10})$/.exec(name ?? '')?.[1];
-  return toSecret(ref, text, version);
+  return toSecret(ref, data, version);
 }
 
 export const gcpSecretManager = define({

@@ -8,8 +8,9 @@ import type {
   JWTOptions,
 } from 'google-auth-library';
 import { VaultError } from '../../types.ts';
+import { within } from '../at-most.ts';
 import { readFileSource } from '../source.ts';
-import { type Transport, within } from '../transport.ts';
+import type { Transport } from '../transport.ts';
 import { metadata } from './metadata.ts';
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';

@@ -1,5 +1,6 @@
 import { VaultError } from '../../types.ts';
-import type { Exchanged, Transport } from '../transport.ts';
+import type { Exchanged } from '../exchange.ts';
+import type { Transport } from '../transport.ts';
 
 /**
  * What the metadata server of Google Cloud (GCE, GKE, Cloud Run) says of the machine's service account, `path` below it.

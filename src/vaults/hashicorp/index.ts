@@ -2,7 +2,8 @@ import { z } from 'zod';
 import { define } from '../../registry.ts';
 import type { Secret } from '../../secret.ts';
 import { type SecretRef, type Vault, VaultError, type VaultWatcher } from '../../types.ts';
-import { fieldToSecret, show } from '../field.ts';
+import { within } from '../at-most.ts';
+import { fieldToSecret, named, show } from '../field.ts';
 import { type JsonAnswer, JsonClient, type JsonRequest } from '../http.ts';
 import { filePath, serverAddress } from '../source.ts';
 import { authSchema, authVariables, mountPath } from './auth.ts';
@@ -88,8 +89,7 @@ class HashicorpVault implements Vault {
       if (answer.status !== 200) throw this.#refused(answer);
       return this.#secretOf(ref, answer.body);
     } catch (error) {
-      if (!(error instanceof VaultError) || error.message.startsWith(show(ref))) throw error;
-      throw new VaultError(error.kind, `${show(ref)}: ${error.message}`);
+      throw named(ref, error);
     }
   }
 
@@ -192,20 +192,6 @@ function pick(ref: SecretRef, fields: unknown, version: string | undefined): Sec
 
 function asObject(value: unknown): Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-/** What others wait for too, or until the signal. */
-async function within<T>(signal: AbortSignal, shared: Promise<T>): Promise<T> {
-  const { promise, reject } = Promise.withResolvers<never>();
-  const late = () =>
-    reject(new VaultError('unavailable', 'there was no login in time; check that Vault is up'));
-  if (signal.aborted) late();
-  signal.addEventListener('abort', late, { once: true });
-  try {
-    return await Promise.race([promise, shared]);
-  } finally {
-    signal.removeEventListener('abort', late);
-  }
 }
 
 export const hashicorpVault = define({
