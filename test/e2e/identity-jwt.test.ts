@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type { JWTPayload } from 'jose';
@@ -590,6 +590,20 @@ describe('the gate’s own pages', () => {
       expect(verdict(await scene.session(bearer(token)))).toBe('503 audit_unavailable');
       expect(written).toHaveBeenCalledTimes(times);
     }
+  });
+
+  test('are read again once the audit can be written, whatever else is asked', async () => {
+    const scene = await identityScene([JWT]);
+    const { token } = await scene.gate.gate.createSession({ profile: 'ci' });
+    const { auditFile } = scene.gate.files;
+    rmSync(auditFile);
+    mkdirSync(auditFile);
+    scene.gate.gate.audit.reopen();
+    expect(verdict(await scene.session(bearer(token)))).toBe('503 audit_unavailable');
+    rmdirSync(auditFile);
+    await expect
+      .poll(async () => verdict(await scene.session(bearer(token))), { timeout: 5000 })
+      .toBe('200 ok');
   });
 
   test('answer nobody without a session, and nothing through a tunnel', async () => {
