@@ -258,8 +258,8 @@ class RunningGate implements Gate {
     let rooms: Rooms;
     let identities: ReturnType<Identities['prepare']>;
     try {
-      rooms = this.#rooms(next);
       identities = this.#identities.prepare(next.config.identity);
+      rooms = this.#rooms(next);
     } catch (error) {
       return this.#keep(error);
     }

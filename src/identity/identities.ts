@@ -84,6 +84,11 @@ export class Identities {
     this.#ready = ready;
   }
 
+  /** Another one after each reload. */
+  get version(): unknown {
+    return this.#ready;
+  }
+
   /** CAs that a client's certificate may be signed by; empty: none is asked for. `now`: performance.now(). */
   anchors(now = performance.now()): readonly X509Certificate[] {
     return this.#ready.certificates.flatMap(({ anchors }) => anchors.value(now));

@@ -54,8 +54,12 @@ export class WatchedFile<T> {
   }
 }
 
-/** Changes when a file is written or replaced, behind links too. */
+/** Changes when a file is written or replaced, behind links too; empty while there is none, or none that can be reached. */
 function identityOf(file: string): string {
-  const found = statSync(file, { bigint: true, throwIfNoEntry: false });
-  return found ? [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join() : '';
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = statSync(file, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join();
+  } catch {
+    return '';
+  }
 }

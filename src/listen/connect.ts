@@ -84,12 +84,7 @@ function open(rooms: ProxyRooms, tunnels: Tunnels, connect: Connect, channel: Ch
 
 function begin(rooms: ProxyRooms, tunnels: Tunnels, connect: Connect, channel: Channel): void {
   const { session, establish } = connect;
-  if (tunnels.count(session.session) >= rooms.limits.tunnels) {
-    throw new Refusal('rate_limited', {
-      message: 'The session has too many open tunnels',
-      hint: 'Close some, then try again',
-    });
-  }
+  requireRoom(rooms, tunnels, session);
   const admission = rooms.flow.admit(channel);
   if (admission.verdict === 'tunnel') {
     void passUnread(rooms, tunnels, connect, channel, admission.rule);
@@ -105,6 +100,14 @@ function begin(rooms: ProxyRooms, tunnels: Tunnels, connect: Connect, channel: C
   tunnels.add(new InterceptedTunnel(rooms, tunnels, establish(), channel, denied));
 }
 
+function requireRoom({ limits }: ProxyRooms, tunnels: Tunnels, { session }: Session): void {
+  if (tunnels.count(session) < limits.tunnels) return;
+  throw new Refusal('rate_limited', {
+    message: 'The session has too many open tunnels',
+    hint: 'Close some, then try again',
+  });
+}
+
 function connectTarget(x: Exchange): Pick<Channel, 'host' | 'port'> {
   const authority = parseAuthority(x.head.target);
   if (!authority) throw new Refusal('malformed_request', { message: 'CONNECT needs host:port' });
@@ -116,12 +119,14 @@ function connectTarget(x: Exchange): Pick<Channel, 'host' | 'port'> {
 }
 
 async function passUnread(
-  { flow, limits }: ProxyRooms,
+  rooms: ProxyRooms,
   tunnels: Tunnels,
-  { x, session, establish, abandon }: Connect,
+  connect: Connect,
   channel: Channel,
   rule: Rule,
 ): Promise<void> {
+  const { flow, limits } = rooms;
+  const { x, session, abandon } = connect;
   const entry: Entry = flow.entry(x, channel);
   entry.event.rule = rule.name;
   try {
@@ -130,7 +135,7 @@ async function passUnread(
     await budgets?.arrive(session);
     await budgets?.begin(session, [], 0);
     const upstream = await flow.rooms.upstream.connectRaw(channel);
-    const client = handOver(x, session, establish, upstream);
+    const client = handOver(rooms, tunnels, connect, upstream);
     entry.event.verdict = 'tunnel';
     entry.event.status = 200;
     entry.firstByte();
@@ -142,10 +147,17 @@ async function passUnread(
 }
 
 /** The client's socket, unless something happened while the upstream was dialled: then nobody keeps that connection. */
-function handOver(x: Exchange, session: Session, establish: () => Socket, upstream: Socket): Socket {
+function handOver(
+  rooms: ProxyRooms,
+  tunnels: Tunnels,
+  { x, session, establish }: Connect,
+  upstream: Socket,
+): Socket {
   try {
     if (x.done) throw new Refusal('request_timeout');
     requireAlive(session, Date.now());
+    // Others may have been opened meanwhile.
+    requireRoom(rooms, tunnels, session);
     return establish();
   } catch (thrown) {
     upstream.destroy();

@@ -1,5 +1,5 @@
 import { Buffer } from 'node:buffer';
-import { Refusal } from '../errors.ts';
+import { asRefusal, Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
 import { requireAlive } from '../flow/judge.ts';
 import { type Channel, requestTarget } from '../flow/target.ts';
@@ -25,13 +25,34 @@ const PAGES: Readonly<
 };
 const HINT = `Ask for ${Object.keys(PAGES).join(', ')}`;
 
-/** One answer of the gate's own, audited like any. Throws the Refusal to answer with. */
+/** One answer of the gate's own, audited like any. */
 export function serveOwn(rooms: ProxyRooms, x: Exchange, channel: Channel, originForm: string): void {
+  const { flow } = rooms;
+  const entry = flow.entry(x, channel, originForm);
+  try {
+    const [type, text] = read(rooms, x, channel, originForm);
+    const body = Buffer.from(text);
+    Object.assign(entry.event, { verdict: 'allow', status: 200 });
+    entry.write(x.bytesIn, x.bytesOut + body.length);
+    const headers = ['content-type', type, 'cache-control', 'no-store', 'x-content-type-options', 'nosniff'];
+    const sink = x.respond({ status: 200, reason: 'OK', headers, length: body.length });
+    sink.write(body);
+    sink.end([]);
+  } catch (thrown) {
+    flow.refuse(x, entry, asRefusal(thrown));
+  }
+}
+
+/** The page that is asked for. Throws the Refusal to answer with. */
+function read(
+  rooms: ProxyRooms,
+  { head }: Exchange,
+  channel: Channel,
+  originForm: string,
+): readonly [type: string, body: string] {
   const { session } = channel;
   requireAlive(session, Date.now());
-  requestTarget(x.head, channel, originForm);
-  const { flow } = rooms;
-  const { head } = x;
+  requestTarget(head, channel, originForm);
   const page = Object.hasOwn(PAGES, originForm) ? PAGES[originForm] : undefined;
   if (!page) throw new Refusal('no_rule', { message: 'The gate has no such page', hint: HINT });
   if (head.method !== 'GET')
@@ -40,20 +61,8 @@ export function serveOwn(rooms: ProxyRooms, x: Exchange, channel: Channel, origi
   if (has(head.headers, 'origin') || has(head.headers, 'sec-fetch-site'))
     throw new Refusal('no_rule', { message: 'The gate’s pages are not for web pages', hint: HINT });
   if (head.length !== 0) throw new Refusal('malformed_request', { message: 'GET with a body' });
-  flow.rooms.audit.assertWritable();
-  const [type, text] = page(rooms, session);
-  const body = Buffer.from(text);
-  const entry = flow.entry(x, channel, originForm);
-  Object.assign(entry.event, { verdict: 'allow', status: 200 });
-  const sink = x.respond({
-    status: 200,
-    reason: 'OK',
-    headers: ['content-type', type, 'cache-control', 'no-store', 'x-content-type-options', 'nosniff'],
-    length: body.length,
-  });
-  entry.write(x.bytesIn, x.bytesOut + body.length);
-  sink.write(body);
-  sink.end([]);
+  rooms.flow.rooms.audit.assertWritable();
+  return page(rooms, session);
 }
 
 function describe({ stubsOf, caPem }: ProxyRooms, session: Session): Record<string, unknown> {

@@ -396,6 +396,16 @@ describe('a client certificate', () => {
     expect(await who(await scene.open(client))).toBe('407 session_revoked');
   });
 
+  test('is asked for anew by a connection that was there before a reload', async () => {
+    const scene = await tlsScene();
+    const peer = await scene.open(await scene.issue());
+    const mine = (await who(peer)) as Told;
+    scene.gate.rewrite(text => `${text}\n`);
+    expect(await who(peer)).toMatchObject({ id: mine.id });
+    scene.gate.rewrite(text => text.replaceAll('spiffe://corp.test/ns/*', 'spiffe://corp.test/ns/other'));
+    expect(await who(peer)).toBe(DENIED);
+  });
+
   test('never stands in for a credential that is wrong, nor the other way round', async () => {
     const scene = await tlsScene();
     const { session, token } = await scene.gate.gate.createSession({ profile: 'ci' });

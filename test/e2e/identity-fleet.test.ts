@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { canary } from '../support/canary.ts';
 import { type LocalGate, startTestGate } from '../support/gate.ts';
+import { openTls } from '../support/raw-client.ts';
 import { dump, hasRedis, startRedis, until } from '../support/redis.ts';
 import { tempFolder } from '../support/temp.ts';
 import { startEcho } from '../support/upstream.ts';
@@ -58,5 +59,25 @@ describe.skipIf(!hasRedis)('two gates that share a Redis', () => {
     const token = await issuer.sign();
     await until('it is known that Redis is away', () => !gate.gate.sessions.healthy);
     expect(verdict(await ownPage(gate.proxyPort, bearer(token)))).toBe('503 state_unavailable');
+  });
+
+  test('cut the tunnels that are open when Redis has been away for the grace', async () => {
+    const redis = await startRedis();
+    onTestFinished(() => redis.stop());
+    const api = closing(await startEcho({ hosts: [API] }));
+    const gate = await startTestGate({
+      rules: RULES,
+      credentials: { api: { secret: canary(), env: 'API_KEY' } },
+      profiles: PROFILES,
+      upstreams: { [API]: api },
+      config: { state: { url: redis.url, grace: '2s' } },
+    });
+    onTestFinished(() => gate.stop());
+    const { proxy } = await gate.session();
+    const tunnel = await openTls(proxy, gate.ca, API);
+    await redis.kill();
+    await tunnel.end();
+    expect(gate.gate.sessions.suspended).toBe(true);
+    expect(gate.gate.openTunnels).toBe(0);
   });
 });

@@ -1,9 +1,9 @@
 import { createHmac } from 'node:crypto';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
 import type { JWTPayload } from 'jose';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { needs, runOk, cleanEnv } from '../support/clients.ts';
 import { openTls, readReply } from '../support/raw-client.ts';
 import { tempFolder } from '../support/temp.ts';
@@ -576,7 +576,34 @@ describe('the gate’s own pages', () => {
   ])('do not answer %s', async (_, page, lines, wanted) => {
     const scene = await identityScene([JWT]);
     const { token } = await scene.gate.gate.createSession({ profile: 'ci' });
-    expect(verdict(await ownPage(port(scene), bearer(token), page, lines))).toBe(wanted);
+    const line = await scene.line(async () =>
+      expect(verdict(await ownPage(port(scene), bearer(token), page, lines))).toBe(wanted),
+    );
+    expect(line).toMatchObject({ verdict: 'deny', host: 'stubgate.invalid', method: 'GET' });
+  });
+
+  test('are not read once the audit cannot be written, and the gate goes on', async () => {
+    const scene = await identityScene([JWT], { config: { audit: { file: '/dev/full' } } });
+    const written = vi.spyOn(scene.gate.gate.audit, 'write');
+    const token = await scene.issuer.sign();
+    for (const times of [1, 2]) {
+      expect(verdict(await scene.session(bearer(token)))).toBe('503 audit_unavailable');
+      expect(written).toHaveBeenCalledTimes(times);
+    }
+  });
+
+  test('are read again once the audit can be written, whatever else is asked', async () => {
+    const scene = await identityScene([JWT]);
+    const { token } = await scene.gate.gate.createSession({ profile: 'ci' });
+    const { auditFile } = scene.gate.files;
+    rmSync(auditFile);
+    mkdirSync(auditFile);
+    scene.gate.gate.audit.reopen();
+    expect(verdict(await scene.session(bearer(token)))).toBe('503 audit_unavailable');
+    rmdirSync(auditFile);
+    await expect
+      .poll(async () => verdict(await scene.session(bearer(token))), { timeout: 5000 })
+      .toBe('200 ok');
   });
 
   test('answer nobody without a session, and nothing through a tunnel', async () => {

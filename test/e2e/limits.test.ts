@@ -1,9 +1,12 @@
+import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { canary } from '../support/canary.ts';
 import { type LocalGate, startTestGate, type TestSession } from '../support/gate.ts';
 import { ask, openH2 } from '../support/h2.ts';
 import { connect, dial, header, openTls, readReply, request, type Reply } from '../support/raw-client.ts';
+import type { GateSetup } from '../support/setup.ts';
+import { tempFolder } from '../support/temp.ts';
 import { type HttpUpstream, type RawUpstream, startEcho, startRaw } from '../support/upstream.ts';
 import { accept, CLOSE, frame, handshake, readMessage, TEXT } from '../support/websocket.ts';
 import { closing, enter } from './scene.ts';
@@ -28,9 +31,11 @@ interface Wanted {
   readonly limits?: Readonly<Record<string, unknown>>;
   /** Of the credential. */
   readonly credential?: Readonly<Record<string, unknown>>;
+  /** Of the gate. */
+  readonly config?: GateSetup['config'];
 }
 
-async function open({ limits, credential }: Wanted): Promise<Place> {
+async function open({ limits, credential, config }: Wanted): Promise<Place> {
   const secret = canary('key-');
   const upstream = closing(await startEcho({ hosts: [HOST, OTHER] }));
   const raw = closing(await startRaw({ hosts: [RAW] }));
@@ -44,6 +49,7 @@ async function open({ limits, credential }: Wanted): Promise<Place> {
     ],
     profiles: { default: { rules: ['api', 'other', 'pinned'], ...(limits && { limits }) } },
     upstreams: { [HOST]: upstream, [OTHER]: upstream, [RAW]: raw, [PINNED]: plain },
+    ...(config && { config }),
   };
   const { gate, session } = await enter(await startTestGate(setup));
   return {
@@ -197,6 +203,19 @@ describe('whose budget it is', () => {
     place.gate.rewrite(text => text.replace('"requests": "3/h"', '"tunnels": 9'));
     expect((await place.get()).status).toBe(200);
   });
+
+  test('a reload that is refused changes no limit', async () => {
+    const place = await open({ limits: { requests: 1 } });
+    expect((await place.get()).status).toBe(200);
+    const file = join(tempFolder('jwks'), 'none.json');
+    const entry = { type: 'jwt', issuer: 'https://id.test', audience: 'a', jwks_file: file };
+    const identity = JSON.stringify([{ ...entry, match: 'any', profile: 'default' }]);
+    place.gate.rewrite(text =>
+      text.replace('"requests": 1', '"requests": 9').replace('{', `{"identity": ${identity},`),
+    );
+    expect(place.gate.logs.at(-1)?.message).toContain('not reloaded');
+    expectLimited(await place.get());
+  });
 });
 
 describe('tunnels', () => {
@@ -216,6 +235,17 @@ describe('tunnels', () => {
       })
       .toBe(200);
     third.cut();
+  });
+
+  test('all at once open no more of them than the gate lets a session have', async () => {
+    const place = await open({ config: { limits: { tunnels: 2 } } });
+    const made = await Promise.all(
+      Array.from({ length: 8 }, () => connect(place.session.proxy, `${PINNED}:443`)),
+    );
+    expect(statuses(made.map(({ reply }) => reply))).toEqual({ 200: 2, 429: 6 });
+    expect(place.gate.gate.openTunnels).toBe(2);
+    for (const { peer } of made) peer.cut();
+    expect((await place.gate.audit(8)).map(({ reason }) => reason).filter(Boolean)).toHaveLength(6);
   });
 
   test('a tunnel that comes to nothing is none', async () => {

@@ -1,8 +1,8 @@
 import type { Session } from '../../types.ts';
 import type { Seal } from '../seal.ts';
 
-/** What stands in a sealed record: all of a session, which is not revoked yet. */
-interface Record1 extends Omit<Session, 'stubs' | 'revokedAt' | 'captured'> {
+/** What stands in a sealed record: all of a session. One that is put back may be revoked already. */
+interface Record1 extends Omit<Session, 'stubs' | 'captured'> {
   readonly version: 1;
   readonly stubs: readonly (readonly [string, string])[];
 }

@@ -42,6 +42,8 @@ export class RedisSessions implements Sessions {
   readonly #untold = new Map<string, string>();
   /** Session → since when it is not in Redis; performance.now(). */
   readonly #missing = new Map<Session, number>();
+  /** Ended because Redis has lost them: nobody has revoked them. */
+  readonly #lost = new WeakSet<Session>();
   #last: Pulse | undefined;
   #provenAt = Number.NEGATIVE_INFINITY;
   #checkedAt = Number.NEGATIVE_INFINITY;
@@ -169,7 +171,10 @@ export class RedisSessions implements Sessions {
     const isAnew = this.#mustCheck;
     if (isAnew) await this.#checkAll(startedAt);
     else await this.#checkMissing(startedAt);
-    for (const [tokenHash, id] of this.#untold) await this.#tell(tokenHash, id, Date.now());
+    for (const [tokenHash, id] of this.#untold) {
+      await this.#putBack(tokenHash);
+      await this.#tell(tokenHash, id, Date.now());
+    }
     this.#last = pulse;
     this.#provenAt = startedAt;
     return isAnew;
@@ -202,26 +207,32 @@ export class RedisSessions implements Sessions {
     for (const [i, session] of sessions.entries()) {
       const [id = null, revoked = null] = fields[i] ?? [];
       if (id === null) this.#miss(session, now);
-      else this.#agree(session, revoked);
+      else this.#agree(session, id, revoked);
     }
   }
 
-  #agree(session: Session, revoked: string | null): void {
+  #agree(session: Session, id: string, revoked: string | null): void {
     this.#missing.delete(session);
     if (revoked !== null) this.#known.revoke(session.session, Number(revoked) || Date.now());
+    // Another one, which the credential of a lost one has opened since.
+    else if (id !== session.session && this.#lost.has(session)) return;
     // A revocation that Redis has forgotten, in a failover perhaps.
     else if (session.revokedAt !== undefined) this.#untold.set(session.tokenHash, session.session);
   }
 
   #miss(session: Session, now: number): void {
     const since = this.#missing.get(session);
-    if (session.revokedAt !== undefined || session.expiresAt <= Date.now()) {
+    const isOver = session.expiresAt <= Date.now();
+    if (session.revokedAt !== undefined || isOver) {
       this.#missing.delete(session);
+      if (session.isOpened && !isOver && !this.#lost.has(session))
+        this.#untold.set(session.tokenHash, session.session);
     } else if (since === undefined) {
       this.#missing.set(session, now);
     } else if (now - since >= this.#graceMs) {
       this.#missing.delete(session);
       this.#log.warn('a session ends: Redis has lost it', { session: session.session });
+      this.#lost.add(session);
       this.#known.revoke(session.session);
     }
   }
@@ -230,6 +241,14 @@ export class RedisSessions implements Sessions {
     const isFirst = await this.#table.revoke(tokenHash, id, at);
     this.#untold.delete(tokenHash);
     return isFirst;
+  }
+
+  /** A revoked session that Redis has lost: at a gate that knows nothing of it its credential would open another one. */
+  async #putBack(tokenHash: string): Promise<void> {
+    const known = this.#known.byToken(tokenHash);
+    if (!known?.isOpened) return;
+    // A Redis that is full must not stop the beat; all is compared again before long.
+    await this.#table.create(known, Date.now(), true).catch(() => {});
   }
 
   async #find(tokenHash: string): Promise<Session | undefined> {

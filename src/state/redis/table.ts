@@ -41,13 +41,17 @@ export class SessionTable {
     this.channel = link.key('revocations');
   }
 
-  /** `full`: too many are live. `there`: a session of that token hash is, live or ended; it stays as it is. */
-  async create(session: Session, now: number): Promise<'made' | 'full' | 'there'> {
+  /**
+   * `full`: too many are live. `there`: a session of that token hash is, live or ended; it stays as it is. `probing`: also
+   * while Redis is known to be down.
+   */
+  async create(session: Session, now: number, probing = false): Promise<'made' | 'full' | 'there'> {
     const { session: id, tokenHash, expiresAt } = session;
     const keys = [this.#sessionKey(tokenHash), this.#idKey(id), this.#link.key('sessions')];
     const record = sealSession(this.#seal, session);
     const times = [expiresAt, expiresAt + REMEMBER_MS, now, now - REMEMBER_MS];
-    const outcome = await this.#link.run(CREATE, keys, [id, tokenHash, record, ...times, MAX_SESSIONS]);
+    const args = [id, tokenHash, record, ...times, MAX_SESSIONS];
+    const outcome = await this.#link.run(CREATE, keys, args, probing);
     return outcome === 1 ? 'made' : outcome === 2 ? 'there' : 'full';
   }
 

@@ -37,6 +37,44 @@ describe.skipIf(!hasRedis)('a session that a credential of somebody else’s ope
     });
   });
 
+  it('stays revoked when Redis loses its data, on gates that never saw it too', async () => {
+    const one = await openOne(options(redis.port));
+    const { session } = await one.sessions.open(HASH, wanted());
+    await one.sessions.revoke(session);
+    await redis.admin.flushall();
+    const key = `{stubgate}:session:${HASH}`;
+    await until('it is put back', async () => Boolean(await redis.admin.hget(key, 'revoked')));
+    const other = await openOne(options(redis.port));
+    expect(await other.sessions.open(HASH, wanted())).toMatchObject({
+      session,
+      revokedAt: expect.any(Number) as number,
+    });
+    // Revoked by what is sealed, whatever stands beside it.
+    await redis.admin.hdel(key, 'revoked');
+    const third = await openOne(options(redis.port));
+    expect((await third.sessions.open(HASH, wanted())).revokedAt).toBeTypeOf('number');
+  });
+
+  it('that Redis has lost was not revoked by anybody: its credential opens another one', async () => {
+    const one = await openOne(options(redis.port, { graceMs: 1000 }));
+    const { session } = await one.sessions.open(HASH, wanted());
+    await redis.admin.flushall();
+    const other = await openOne(options(redis.port));
+    await until('it has ended', () => one.ended.length === 1);
+    const again = await other.sessions.open(HASH, wanted());
+    expect(again.session).not.toBe(session);
+    // All is compared, twice.
+    for (const id of ['a', 'b']) {
+      await redis.admin.set('{stubgate}:run', id);
+      await until(
+        'it is noticed',
+        () => one.told.filter(line => line.includes('other data')).length > (id === 'a' ? 1 : 2),
+      );
+    }
+    expect(again.revokedAt).toBeUndefined();
+    expect(await redis.admin.hget(`{stubgate}:session:${HASH}`, 'revoked')).toBeNull();
+  });
+
   it('is not found by any token', async () => {
     const { sessions } = await openOne(options(redis.port));
     await sessions.open(HASH, wanted());

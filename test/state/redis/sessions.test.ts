@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import type { RedisSessions } from '../../../src/state/redis/sessions.ts';
 import { dump, hasRedis, startRedis, tap, type TestRedis, until } from '../../support/redis.ts';
 import { openOne, options, type OneState, refused, wanted } from './states.ts';
 
@@ -75,6 +76,26 @@ describe.skipIf(!hasRedis)('sessions on one Redis', () => {
       await until('it has ended', () => (found ?? session).revokedAt !== undefined, 1500);
       expect(other.sessions.byToken(session.tokenHash)?.revokedAt).toBeTypeOf('number');
     }
+  });
+
+  test('a revocation that was heard of counts before Redis tells of it: looked up, shown, listed', async () => {
+    const { session, token } = await one.sessions.create(wanted());
+    const { sessions } = other;
+    // Nothing else is in Redis: as if what is read had been on its way.
+    (sessions as RedisSessions).heard(session.session);
+    expect((await sessions.lookUp(token))?.revokedAt).toBeTypeOf('number');
+    expect((await sessions.get(session.session))?.revokedAt).toBeTypeOf('number');
+    expect((await sessions.list()).map(({ revokedAt }) => typeof revokedAt)).toEqual(['number']);
+    expect((await one.sessions.list()).map(({ revokedAt }) => typeof revokedAt)).toEqual(['undefined']);
+  });
+
+  test('a gap in the revocations has all sessions compared at once', async () => {
+    const { session } = await one.sessions.create(wanted());
+    await until('a beat', () => one.sessions.healthy);
+    // As after more of them than Redis keeps.
+    await redis.admin.hset(`{stubgate}:session:${session.tokenHash}`, 'revoked', Date.now());
+    await redis.admin.incr('{stubgate}:epoch');
+    await until('it has ended', () => one.ended.length === 1, 1500);
   });
 
   test('every gate lists, shows and revokes all', async () => {
