@@ -326,6 +326,8 @@ describe('what cannot be read, or not in one way only, is withheld', () => {
     ['a list in its place', v => json(`{"access_token":["${v}"]}`)],
     ['an object in its place', v => json(`{"access_token":{"value":"${v}"}}`)],
     ['a number in its place', () => json('{"access_token":123456789012}')],
+    ['an error without a name', v => json(`{"error":"","accessToken":"${v}"}`)],
+    ['the same as a form', v => typed('application/x-www-form-urlencoded', `error=&accessToken=${v}`)],
     ['another name', v => json(`{"accessToken":"${v}"}`)],
     ['one level deeper', v => json(`{"data":{"access_token":"${v}"}}`)],
     ['a list around it', v => json(`[{"access_token":"${v}"}]`)],
