@@ -666,6 +666,61 @@ describe('an answer that is still coming', () => {
     expect(readings(peer.received, value)).toEqual([]);
   });
 
+  test('gives nothing to a session that raised an alarm meanwhile, though its tunnels are still open', async () => {
+    const upstream = await startRecorder({ hosts: HOSTS });
+    const gate = await startTestGate({
+      captured: { user: 'github-oauth' },
+      rules: [
+        {
+          name: 'token',
+          hosts: [TOKEN],
+          capture: [{ credential: 'user', at: 'json', pointer: '/access_token' }],
+        },
+      ],
+      config: {
+        alarms: { on_alarm: 'revoke' },
+        upstream: {
+          ca_file: (await testCa()).file,
+          resolve: Object.fromEntries(HOSTS.map(host => [host, upstream.address])),
+        },
+      },
+    });
+    onTestFinished(async () => {
+      await gate.stop();
+      await upstream.close();
+    });
+    const { proxy } = await gate.session();
+    const [peer, other] = [await openTls(proxy, gate.ca, TOKEN), await openTls(proxy, gate.ca, TOKEN)];
+    upstream.answer = json(`{"access_token":"${canary('gho_')}"}`);
+    await other.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+    const [stub = ''] = /gho_\w+/.exec((await readReply(other)).body.toString()) ?? [];
+    const value = canary('gho_');
+    const { answer, started, go } = slow(value);
+    upstream.answer = answer;
+    await peer.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+    await started;
+    await other.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\nX-Note: ${stub}\r\n\r\n`);
+    expect(header(await readReply(other), 'stubgate-reason')).toBe('stub_misplaced');
+    go();
+    await peer.end();
+    expect(peer.received.toString()).not.toContain('gho_');
+    expect((await gate.audit(3)).filter(({ captured }) => captured)).toHaveLength(1);
+    other.cut();
+  });
+
+  test('is not waited for if it says that it is too long', async () => {
+    const value = canary('gho_');
+    const got = await ask(
+      TOKEN,
+      Buffer.from(
+        `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 262145\r\n\r\n{"access_token":"${value}"`,
+      ),
+    );
+    expect(header(got.reply, 'stubgate-reason')).toBe('capture_failed');
+    expect(got.line).toMatchObject({ verdict: 'deny', reason: 'capture_failed' });
+    expectNone(value, got);
+  });
+
   test('is given up when its client leaves', async () => {
     const value = canary('gho_');
     const lines = scene.gate.auditText().split('\n').length - 1;
