@@ -4,7 +4,7 @@ import { randomBase62 } from '../inject/base62.ts';
 import { isAwsShape, parseShape } from '../inject/shape.ts';
 import type { StubKey } from '../inject/stub.ts';
 import type { Log, Session } from '../types.ts';
-import { type CaptureRecord, Held } from './held.ts';
+import { type CaptureRecord, Held, merged } from './held.ts';
 
 /** What gates keep for each other, sealed. */
 export interface CaptureStore {
@@ -43,11 +43,18 @@ const RETRY_MS = 20;
 /** Of a session that has ended. */
 const GONE_MS = 1;
 
+interface Load {
+  /** When it began. */
+  readonly at: number;
+  /** Undefined: it is over. */
+  reading: Promise<void> | undefined;
+}
+
 /** Secrets that upstreams handed out to sessions, in memory, and sealed where gates share a store. */
 export class Captures {
   readonly #options: CapturesOptions;
   readonly #now: () => number;
-  readonly #loadedAt = new WeakMap<Session, number>();
+  readonly #loads = new WeakMap<Session, Load>();
 
   constructor(options: CapturesOptions) {
     this.#options = options;
@@ -66,39 +73,50 @@ export class Captures {
    */
   load(session: Session, isExpected: boolean): Promise<void> | undefined {
     const { store } = this.#options;
-    const age = this.#now() - (this.#loadedAt.get(session) ?? 0);
-    if (!store || (!isExpected && age < FRESH_MS)) return undefined;
-    this.#loadedAt.set(session, this.#now());
-    return store.get(nameOf(session)).then(
-      text => {
-        const records = recordsOf(text);
-        if (records.length > 0) this.#of(session).add(records);
-      },
-      (thrown: unknown) => {
+    if (!store) return undefined;
+    const last = this.#loads.get(session);
+    const isFresh = last !== undefined && this.#now() - last.at < FRESH_MS;
+    if (isFresh && !isExpected) return last.reading?.catch(() => {});
+    const reading = this.#read(store, session);
+    const load: Load = { at: this.#now(), reading };
+    this.#loads.set(session, load);
+    return reading
+      .catch((thrown: unknown) => {
         if (isExpected && !session.captured) throw thrown;
-      },
-    );
+      })
+      .finally(() => {
+        load.reading = undefined;
+      });
+  }
+
+  async #read(store: CaptureStore, session: Session): Promise<void> {
+    const records = recordsOf(await store.get(nameOf(session)));
+    if (records.length > 0) this.#of(session).learn(records);
   }
 
   /** Registers secrets at once, and gives a stub for each as soon as the other gates can know them, too. */
   async take(session: Session, wanted: readonly Wanted[]): Promise<string[]> {
     const held = this.#of(session);
-    const records: CaptureRecord[] = [];
-    const stubs = wanted.map(({ credential, shape, value, ttlMs }) => {
-      const endsAt = ttlMs === undefined ? undefined : this.#now() + ttlMs;
-      const before = held.again(credential, value, endsAt);
-      if (before !== undefined) return before;
-      if (held.isBursting) throw tooMany();
-      const stub = this.#options.stubs.mint(parseShape(shape));
-      const standsAs = isAwsShape(shape) ? this.#options.stubs.accessKeyId(stub) : stub;
-      const made = { id: randomBase62(8), credential, stub, standsAs, value };
-      const record = { ...made, ...(endsAt !== undefined && { endsAt }) };
-      records.push(record);
-      held.add([record]);
-      return stub;
-    });
-    if (records.length > 0) await this.#share(session, before => [...before, ...records]);
-    return stubs;
+    const records = wanted.map(one => this.#record(held, one));
+    const own = records.filter(record => !held.isShared(record));
+    if (own.length > 0) {
+      await this.#share(session, before => merged(before, own, this.#now()));
+      held.learn(own);
+    }
+    return records.map(({ stub }) => stub);
+  }
+
+  #record(held: Held, { credential, shape, value, ttlMs }: Wanted): CaptureRecord {
+    const endsAt = ttlMs === undefined ? undefined : this.#now() + ttlMs;
+    const before = held.again(credential, value, endsAt);
+    if (before) return before;
+    if (held.isBursting) throw tooMany();
+    const stub = this.#options.stubs.mint(parseShape(shape));
+    const standsAs = isAwsShape(shape) ? this.#options.stubs.accessKeyId(stub) : stub;
+    const made = { id: randomBase62(8), credential, stub, standsAs, value };
+    const record = { ...made, ...(endsAt !== undefined && { endsAt }) };
+    held.add(record);
+    return record;
   }
 
   #of(session: Session): Held {

@@ -18,6 +18,8 @@ export interface CaptureRecord {
 interface Entry extends Omit<CaptureRecord, 'value'> {
   readonly secret: Secret;
   endsAt?: number;
+  /** That the other gates know; undefined: they do not know it at all. */
+  sharedUntil?: number;
 }
 
 /**
@@ -83,31 +85,48 @@ export class Held implements Captured {
     return this.#entries.size < most && this.#length < MAX_LENGTH;
   }
 
-  /** The stub that was given for that value before, good for as long as the new one would be. */
-  again(credential: string, value: string, endsAt: number | undefined): string | undefined {
+  /** What was made of that value before, good for as long as the new one would be. */
+  again(credential: string, value: string, endsAt: number | undefined): CaptureRecord | undefined {
     const secret = new Secret('', value);
     const same = [...this.#entries.values()].find(
       entry => entry.credential === credential && entry.secret.equals(secret),
     );
     if (!same) return undefined;
-    if (endsAt === undefined) delete same.endsAt;
-    else if (same.endsAt !== undefined) same.endsAt = Math.max(same.endsAt, endsAt);
-    return same.stub;
+    lengthen(same, endsAt);
+    const { id, stub, standsAs } = same;
+    const record = { id, credential, stub, standsAs, value };
+    return same.endsAt === undefined ? record : { ...record, endsAt: same.endsAt };
   }
 
-  /** Those that are not here yet. */
-  add(records: readonly CaptureRecord[]): void {
+  add(record: CaptureRecord): void {
+    this.#put(record);
+    this.#changed();
+    this.#forget(this.#now() - REMEMBER_MS);
+  }
+
+  /** Takes over what the other gates know. */
+  learn(records: readonly CaptureRecord[]): void {
     const before = this.#entries.size;
-    for (const { value, ...record } of records) {
-      // No credential's name holds a colon; the stub of a value is found by it.
-      const name = `${record.credential}:${record.id}`;
-      if (this.#entries.has(name)) continue;
-      const entry: Entry = { ...record, secret: new Secret(name, value, record.id) };
-      this.#entries.set(name, entry);
-      this.#byText.set(record.stub, entry).set(record.standsAs, entry);
+    for (const record of records) {
+      const entry = this.#entries.get(nameOf(record)) ?? this.#put(record);
+      lengthen(entry, record.endsAt);
+      entry.sharedUntil = Math.max(entry.sharedUntil ?? 0, untilOf(record));
     }
     if (this.#entries.size > before) this.#changed();
     this.#forget(this.#now() - REMEMBER_MS);
+  }
+
+  /** The other gates know it, and for how long. */
+  isShared(record: CaptureRecord): boolean {
+    return (this.#entries.get(nameOf(record))?.sharedUntil ?? 0) >= untilOf(record);
+  }
+
+  #put({ value, ...record }: CaptureRecord): Entry {
+    const name = nameOf(record);
+    const entry: Entry = { ...record, secret: new Secret(name, value, record.id) };
+    this.#entries.set(name, entry);
+    this.#byText.set(record.stub, entry).set(record.standsAs, entry);
+    return entry;
   }
 
   /** Those whose time was over by then. */
@@ -128,4 +147,29 @@ export class Held implements Captured {
     this.#length = this.#known.reduce((sum, { length }) => sum + length, 0);
     this.version++;
   }
+}
+
+/** What gates share: each once, good for the longest time that any of them gave it. */
+export function merged(
+  before: readonly CaptureRecord[],
+  own: readonly CaptureRecord[],
+  now: number,
+): CaptureRecord[] {
+  const all = new Map<string, CaptureRecord>();
+  for (const record of [...before, ...own]) {
+    const known = all.get(nameOf(record));
+    if (!known || untilOf(record) > untilOf(known)) all.set(nameOf(record), record);
+  }
+  return [...all.values()].filter(record => untilOf(record) > now - REMEMBER_MS);
+}
+
+/** No credential's name holds a colon; the stub of a value is found by it. */
+const nameOf = ({ credential, id }: Pick<CaptureRecord, 'credential' | 'id'>): string =>
+  `${credential}:${id}`;
+
+const untilOf = ({ endsAt }: Pick<CaptureRecord, 'endsAt'>): number => endsAt ?? Number.POSITIVE_INFINITY;
+
+function lengthen(entry: Entry, endsAt: number | undefined): void {
+  if (endsAt === undefined) delete entry.endsAt;
+  else if (entry.endsAt !== undefined) entry.endsAt = Math.max(entry.endsAt, endsAt);
 }

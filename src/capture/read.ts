@@ -1,7 +1,7 @@
 import { get, isNamed } from '../fields.ts';
 import { kindOf, requireUtf8 } from '../inject/body.ts';
 import { locate } from '../inject/json-text.ts';
-import { isNamed as isPairNamed, pairsOf } from '../inject/pairs.ts';
+import { isNamed as isPairNamed, pairsOf, valueOf } from '../inject/pairs.ts';
 import {
   type AnswerKind,
   BodyFault,
@@ -66,7 +66,8 @@ function answerKind(headers: RawHeaders): AnswerKind | undefined {
 
 /** An OAuth error (RFC 6749, section 5.2; RFC 8628, section 3.5), which some send with 200. */
 function saysError(kind: AnswerKind | undefined, body: Buffer): boolean {
-  if (kind === 'form') return pairsOf(body.toString('latin1')).some(pair => isPairNamed(pair, 'error'));
+  if (kind === 'form')
+    return pairsOf(body.toString('latin1')).some(pair => isPairNamed(pair, 'error') && valueOf(pair) !== '');
   if (kind !== 'json') return false;
   const place = locate(body, ['error']);
   return place !== undefined && /^"[^"]/.test(body.toString('utf8', place.start, place.end));

@@ -326,6 +326,8 @@ describe('what cannot be read, or not in one way only, is withheld', () => {
     ['a list in its place', v => json(`{"access_token":["${v}"]}`)],
     ['an object in its place', v => json(`{"access_token":{"value":"${v}"}}`)],
     ['a number in its place', () => json('{"access_token":123456789012}')],
+    ['an error without a name', v => json(`{"error":"","accessToken":"${v}"}`)],
+    ['the same as a form', v => typed('application/x-www-form-urlencoded', `error=&accessToken=${v}`)],
     ['another name', v => json(`{"accessToken":"${v}"}`)],
     ['one level deeper', v => json(`{"data":{"access_token":"${v}"}}`)],
     ['a list around it', v => json(`[{"access_token":"${v}"}]`)],
@@ -662,6 +664,61 @@ describe('an answer that is still coming', () => {
     const [line] = (await scene.gate.audit(lines + 1)).slice(lines);
     expect(line?.captured).toBeUndefined();
     expect(readings(peer.received, value)).toEqual([]);
+  });
+
+  test('gives nothing to a session that raised an alarm meanwhile, though its tunnels are still open', async () => {
+    const upstream = await startRecorder({ hosts: HOSTS });
+    const gate = await startTestGate({
+      captured: { user: 'github-oauth' },
+      rules: [
+        {
+          name: 'token',
+          hosts: [TOKEN],
+          capture: [{ credential: 'user', at: 'json', pointer: '/access_token' }],
+        },
+      ],
+      config: {
+        alarms: { on_alarm: 'revoke' },
+        upstream: {
+          ca_file: (await testCa()).file,
+          resolve: Object.fromEntries(HOSTS.map(host => [host, upstream.address])),
+        },
+      },
+    });
+    onTestFinished(async () => {
+      await gate.stop();
+      await upstream.close();
+    });
+    const { proxy } = await gate.session();
+    const [peer, other] = [await openTls(proxy, gate.ca, TOKEN), await openTls(proxy, gate.ca, TOKEN)];
+    upstream.answer = json(`{"access_token":"${canary('gho_')}"}`);
+    await other.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+    const [stub = ''] = /gho_\w+/.exec((await readReply(other)).body.toString()) ?? [];
+    const value = canary('gho_');
+    const { answer, started, go } = slow(value);
+    upstream.answer = answer;
+    await peer.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\n\r\n`);
+    await started;
+    await other.send(`GET / HTTP/1.1\r\nHost: ${TOKEN}\r\nX-Note: ${stub}\r\n\r\n`);
+    expect(header(await readReply(other), 'stubgate-reason')).toBe('stub_misplaced');
+    go();
+    await peer.end();
+    expect(peer.received.toString()).not.toContain('gho_');
+    expect((await gate.audit(3)).filter(({ captured }) => captured)).toHaveLength(1);
+    other.cut();
+  });
+
+  test('is not waited for if it says that it is too long', async () => {
+    const value = canary('gho_');
+    const got = await ask(
+      TOKEN,
+      Buffer.from(
+        `HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 262145\r\n\r\n{"access_token":"${value}"`,
+      ),
+    );
+    expect(header(got.reply, 'stubgate-reason')).toBe('capture_failed');
+    expect(got.line).toMatchObject({ verdict: 'deny', reason: 'capture_failed' });
+    expectNone(value, got);
   });
 
   test('is given up when its client leaves', async () => {

@@ -482,7 +482,10 @@ attacks('STS is asked for credentials', [
     'by a header',
     () =>
       action('Action=GetCallerIdentity', {
-        headers: { 'x-amz-target': 'AWSSecurityTokenServiceV20110615.AssumeRole' },
+        headers: {
+          'content-type': 'application/x-www-form-urlencoded',
+          'x-amz-target': 'AWSSecurityTokenServiceV20110615.AssumeRole',
+        },
       }),
     'rule_denies',
   ],

@@ -17,7 +17,7 @@ const make = (store?: CaptureStore): Captures =>
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['setTimeout'] });
   now = 1;
-  session = { ...sessionOf({}), expiresAt: HOUR };
+  session = { ...sessionOf({}), expiresAt: 9 * HOUR };
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -150,6 +150,19 @@ test('others are asked once a second, and at once where a stub is expected', asy
   expect(make().load(session, true)).toBeUndefined();
 });
 
+test('who comes while the others are asked waits for the answer, too', async () => {
+  const store = new Store();
+  const captures = make(store);
+  now = 5000;
+  await take(make(store), 'value-there');
+  const there: Session = { ...session, captured: undefined };
+  const first = captures.load(there, false);
+  await captures.load(there, false);
+  expect(there.captured?.known().map(secret => secret.reveal())).toEqual(['value-there']);
+  await first;
+  expect(captures.load(there, false)).toBeUndefined();
+});
+
 test('without the store nothing is given out, but the value is looked for', async () => {
   const store = new Store();
   const captures = make(store);
@@ -161,6 +174,39 @@ test('without the store nothing is given out, but the value is looked for', asyn
   await expect(captures.load(other, true)).rejects.toThrow('down');
   now += 1000;
   await captures.load(other, false);
+});
+
+test('a value that the others do not know yet is told to them when it comes again', async () => {
+  const store = new Store();
+  const captures = make(store);
+  store.isDown = true;
+  await expect(take(captures, 'value-late')).rejects.toThrow('down');
+  await expect(take(captures, 'value-late')).rejects.toThrow('down');
+  store.isDown = false;
+  const stub = await take(captures, 'value-late');
+  const there: Session = { ...session, captured: undefined };
+  await make(store).load(there, true);
+  expect(there.captured?.secret('user', stub)?.reveal()).toBe('value-late');
+  store.isDown = true;
+  expect(await take(captures, 'value-late')).toBe(stub);
+});
+
+test('others learn of a longer time, and forget at the same time', async () => {
+  const store = new Store();
+  const captures = make(store);
+  const there: Session = { ...session, captured: undefined };
+  const other = make(store);
+  const stub = await take(captures, 'value-brief', 1000);
+  await other.load(there, true);
+  now += 900;
+  expect(await take(captures, 'value-brief', 1000)).toBe(stub);
+  await other.load(there, true);
+  now += 900;
+  expect(there.captured?.secret('user', stub)?.reveal()).toBe('value-brief');
+  expect(JSON.parse([...store.texts.values()][0] ?? '')).toHaveLength(1);
+  now += 100 + HOUR;
+  await take(captures, 'value-next', 1000);
+  expect([...store.texts.values()].join()).not.toContain('value-brief');
 });
 
 test('the end of a session takes it out of the store', async () => {

@@ -71,6 +71,7 @@ test.each([
     'a text that goes on behind',
     `${answer(`<Credentials>${KEYS}</Credentials>`)}<SecretAccessKey>wJalrXUtnFEMI</SecretAccessKey>`,
   ],
+  ['a second root', `${answer(`<Credentials>${KEYS}</Credentials>`)}<More>wJalrXUtnFEMI</More>`],
   ['nothing but text', 'wJalrXUtnFEMI'],
   ['tags that are not closed', answer(`<Credentials>${KEYS}`)],
   ['tags that are crossed', '<a><b></a></b>'],

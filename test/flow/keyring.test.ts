@@ -4,7 +4,7 @@ import { Keyring } from '../../src/flow/keyring.ts';
 import type { Secrets } from '../../src/flow/secrets.ts';
 import { MintCache } from '../../src/mint/cache.ts';
 import { Secret } from '../../src/secret.ts';
-import type { Log } from '../../src/types.ts';
+import type { Captured, Log } from '../../src/types.ts';
 import { type CredentialSource, SecretCache } from '../../src/vaults/cache.ts';
 import { sessionOf } from '../inject/make.ts';
 
@@ -76,4 +76,19 @@ test('looks for a new value in the next answer, and for the old one still', asyn
   vi.setSystemTime(Date.now() + TTL_MS);
   await open();
   expect([found('sesame-old-1'), found('sesame-old-2')]).toEqual([true, true]);
+});
+
+test('what was captured is not fetched again, whatever the upstream says of it', async () => {
+  await open();
+  const own = new Secret('github:id', 'sesame-captured');
+  const captured: Captured = {
+    version: 1,
+    known: () => [own],
+    stubAt: () => undefined,
+    secret: () => own,
+    stubFor: () => 'stub',
+  };
+  for (const status of [401, 403] as const)
+    expect(await keyring.renew('github', own, { ...session, captured }, status)).toBe(false);
+  expect(reads).toEqual(['old']);
 });

@@ -95,6 +95,24 @@ describe('a body in signed chunks', () => {
     expect(bytes.length).toBe(0);
   });
 
+  test.each([
+    [5, 'end'],
+    [400, 'invalid_signature'],
+  ])('%i trailers, rightly signed: %s', (n, outcome) => {
+    const signer = signerOf(STUB);
+    const last = `0;chunk-signature=${signer.chunk(Buffer.alloc(0))}\r\n${`${TRAILER}\r\n`.repeat(n)}`;
+    const body = `${last}x-amz-trailer-signature:${signer.trailer(`${TRAILER}\n`.repeat(n))}\r\n\r\n`;
+    expect(through(stage(true), [Buffer.from(body)]).seen).toEqual([outcome]);
+  });
+
+  test('is refused with anything behind its end', () => {
+    for (const more of ['0', '\r\n', '0\r\n\r\n']) {
+      const body = Buffer.concat([chunkedBody(signerOf(STUB), CHUNKS), Buffer.from(more)]);
+      const { seen } = through(stage(), [body]);
+      expect(seen).toEqual(['invalid_signature']);
+    }
+  });
+
   test('is refused with a line that does not end', () => {
     const lines = Array.from({ length: 3000 }, () => Buffer.from('0'));
     expect(through(stage(), lines).seen).toEqual(['invalid_signature']);

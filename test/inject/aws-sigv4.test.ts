@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import { placements } from '../../src/inject/index.ts';
 import { parseShape } from '../../src/inject/shape.ts';
 import { canonicalHash } from '../../src/inject/sigv4/canonical.ts';
-import { Signer } from '../../src/inject/sigv4/signer.ts';
+import { timeText } from '../../src/inject/sigv4/authorization.ts';
+import { scopeText, Signer } from '../../src/inject/sigv4/signer.ts';
 import { signs } from '../../src/inject/signing.ts';
 import { Outbound } from '../../src/inject/outbound.ts';
 import { Refusal } from '../../src/errors.ts';
@@ -201,6 +202,38 @@ function unsigned(g: Generated): Unsigned {
     ...(isPresigned && { expires }),
   };
 }
+
+describe('what can be read in two ways is refused, though it is signed', () => {
+  const time = timeText(Date.now());
+  const signed = (more: readonly string[]): Signed => {
+    const headers = ['Host', 's3.amazonaws.com', 'X-Amz-Date', time, 'X-Amz-Content-Sha256', EMPTY, ...more];
+    const signedHeaders = ['host', 'x-amz-content-sha256', 'x-amz-date'];
+    const scope = { time, region: REGION, service: 's3' };
+    const canon = { service: 's3', signedHeaders, payload: EMPTY };
+    const hash = canonicalHash({ method: 'GET', target: '/', headers }, canon);
+    const signature = new Signer(stub, scope).request(hash);
+    const value = `AWS4-HMAC-SHA256 Credential=${mine.AccessKeyId}/${scopeText(scope)}, SignedHeaders=${signedHeaders.join(';')}, Signature=${signature}`;
+    return {
+      method: 'GET',
+      target: '/',
+      headers: [...headers, 'Authorization', value],
+      body: Buffer.alloc(0),
+      signature,
+    };
+  };
+
+  test('once it is read in one way', () => expect(placement.verify(outOf(signed([])), stub, key)).toBe(true));
+
+  test.each<[name: string, more: readonly string[]]>([
+    ['a second hash', ['x-amz-content-sha256', 'UNSIGNED-PAYLOAD']],
+    ['the same hash twice', ['X-AMZ-CONTENT-SHA256', EMPTY]],
+    ['a second time', ['x-amz-date', time]],
+  ])('%s', (_, more) =>
+    expect(() => placement.verify(outOf(signed(more)), stub, key)).toThrow(
+      expect.objectContaining({ code: 'invalid_signature' }) as Error,
+    ),
+  );
+});
 
 describe('against AWS’s own signer', () => {
   test('what it signs with the stub is accepted, and what goes out is what it would have signed with the credential', async () => {
