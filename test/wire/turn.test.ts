@@ -1,6 +1,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Exchange, ServerConnection, WIRE_LIMITS } from '../../src/wire/server.ts';
+import { arriveSoon } from '../../src/wire/turn.ts';
 import { FakeSocket } from './fake-socket.ts';
 import { reply } from './sockets.ts';
 
@@ -128,4 +129,20 @@ test('an answer to a client that left goes nowhere', async () => {
   socket.fin();
   await turn();
   expect(socket.output).toBe('');
+});
+
+test('a connection that was read is not looked at again in a later turn', async () => {
+  let arrived = 0;
+  const once = { arrived: () => void arrived++ };
+  const nothing = { arrived: () => undefined };
+  // Beside `other`, so that they wait.
+  const { socket } = serve();
+  socket.receive(GET);
+  await turn();
+  arriveSoon(once);
+  await turn();
+  arriveSoon(nothing);
+  await turn();
+  expect(arrived).toBe(1);
+  socket.fin();
 });
