@@ -19,6 +19,8 @@ const GET = headers(1, [
   [':path', '/'],
 ]);
 const BYE = frame(GOAWAY, 0, 0, Buffer.concat([u32(0), u32(NO_ERROR)]));
+/** Bytes: more than the kernel takes. */
+const SIZE = 32 * 1024 * 1024;
 const answer = { status: 200, reason: 'OK', headers: [], length: undefined };
 /** Time runs only where a test says so. */
 const later = (ms: number): number => performance.now() + ms;
@@ -56,19 +58,26 @@ test('a client that keeps a connection that has ended is cut off, as soon as it 
   expect(socket.destroyed).toBe(true);
 });
 
-test('a client that reads nothing is cut off, though it has ended its side', async () => {
+/** The same, whose client reads nothing, and has ended its side, behind an answer that is more than the kernel takes. */
+async function stuck(isWhole: boolean) {
   const { promise: full, resolve } = Promise.withResolvers<void>();
-  const { client, socket, connection, closed } = await serve(x => {
-    const sink = x.respond(answer);
-    // More than the kernel takes.
-    for (let n = 0; n < 32; n++) sink.write(Buffer.alloc(1024 * 1024));
+  const scene = await serve(x => {
+    const sink = x.respond({ ...answer, length: isWhole ? SIZE : undefined });
+    sink.write(Buffer.alloc(SIZE));
+    if (isWhole) sink.end([]);
     setImmediate(resolve);
   });
-  client.write(Buffer.concat([PREFACE, ...WIDE, GET]));
+  scene.client.write(Buffer.concat([PREFACE, ...WIDE, GET]));
   await full;
-  client.end();
-  const { bodyIdleMs } = WIRE_LIMITS;
-  connection.sweep(later(0));
+  scene.client.end();
+  scene.connection.sweep(later(0));
+  return scene;
+}
+
+const { bodyIdleMs, idleMs } = WIRE_LIMITS;
+
+test('a client that reads nothing is cut off amid an answer, though it has ended its side', async () => {
+  const { socket, connection, closed } = await stuck(false);
   // The stream is given up: its reset waits behind what is not read.
   connection.sweep(later(bodyIdleMs + 500));
   connection.sweep(later(2 * bodyIdleMs));
@@ -76,4 +85,26 @@ test('a client that reads nothing is cut off, though it has ended its side', asy
   connection.sweep(later(2 * bodyIdleMs + 1000));
   await closed;
   expect([connection.streams, socket.destroyed]).toEqual([0, true]);
+});
+
+test('a client that does not read the end of its last answer is cut off', async () => {
+  const { socket, connection, closed } = await stuck(true);
+  await expect.poll(() => connection.streams).toBe(0);
+  connection.sweep(later(idleMs + 500));
+  connection.sweep(later(idleMs + bodyIdleMs));
+  expect(socket.destroyed).toBe(false);
+  connection.sweep(later(idleMs + bodyIdleMs + 1000));
+  await closed;
+  expect(socket.destroyed).toBe(true);
+});
+
+test('a client that reads nothing does not keep a connection that the gate has ended', async () => {
+  const { socket, connection, closed } = await stuck(false);
+  connection.destroy();
+  connection.sweep(later(0));
+  connection.sweep(later(bodyIdleMs - 500));
+  expect(socket.destroyed).toBe(false);
+  connection.sweep(later(bodyIdleMs + 500));
+  await closed;
+  expect(socket.destroyed).toBe(true);
 });
