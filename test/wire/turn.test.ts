@@ -2,6 +2,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CLIENT_LIMITS, ClientConnection, NONE } from '../../src/wire/client.ts';
 import { type Exchange, ServerConnection, WIRE_LIMITS } from '../../src/wire/server.ts';
+import { arriveSoon } from '../../src/wire/turn.ts';
 import { FakeSocket } from './fake-socket.ts';
 import { reply } from './sockets.ts';
 
@@ -132,6 +133,7 @@ test('an answer to a client that left goes nowhere', async () => {
   expect(socket.output).toBe('');
 });
 
+<<<<<<< HEAD
 test('what waits to be read is served before a connection that drains is closed', () => {
   const { socket, connection, open } = serve();
   socket.receive(GET);
@@ -179,4 +181,20 @@ test('an answer is read although its connection broke in the same turn', () => {
   expect(log).toEqual([]);
   socket.destroy();
   expect(log).toEqual(['all of it', 'whole']);
+=======
+test('a connection that was read is not looked at again in a later turn', async () => {
+  let arrived = 0;
+  const once = { arrived: () => void arrived++ };
+  const nothing = { arrived: () => undefined };
+  // Beside `other`, so that they wait.
+  const { socket } = serve();
+  socket.receive(GET);
+  await turn();
+  arriveSoon(once);
+  await turn();
+  arriveSoon(nothing);
+  await turn();
+  expect(arrived).toBe(1);
+  socket.fin();
+>>>>>>> r4
 });

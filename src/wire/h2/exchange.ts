@@ -26,6 +26,8 @@ export class Http2Exchange implements Exchange, WriterOwner {
   bytesIn: number;
   onAbort: ((cause: Error) => void) | null = null;
   switched: Switched | null = null;
+  /** The stream ends once its reset has left. */
+  isReset = false;
   readonly #stream: ServerHttp2Stream;
   readonly #incoming: StreamBody | null;
   /** An extended CONNECT (RFC 8441): what follows its head is no body, and waits for the answer. */
@@ -160,6 +162,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   /** Ends the stream, whatever is under way. */
   reset(code: number): void {
+    this.isReset = true;
     cut(this.#stream, code);
   }
 

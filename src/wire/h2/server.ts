@@ -10,8 +10,9 @@ import type { Socket } from 'node:net';
 import { asRefusal, Refusal } from '../../errors.ts';
 import type { RawHeaders, RequestHead } from '../../types.ts';
 import { unreadableHead } from '../head.ts';
-import type { WireLimits } from '../limits.ts';
+import { LINGER_MS, type WireLimits } from '../limits.ts';
 import type { Connection, ServerHandlers } from '../message.ts';
+import { Progress } from '../progress.ts';
 import { keepCalm } from './calm.ts';
 import { Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
@@ -22,15 +23,20 @@ const MIB = 1024 * 1024;
 /** The client's leg in HTTP/2 (RFC 9113): each stream is one exchange. */
 export class Http2ServerConnection implements Connection {
   readonly #session: ServerHttp2Session;
+  readonly #socket: Socket;
   readonly #limits: WireLimits;
   readonly #handlers: ServerHandlers;
   readonly #unseen: UnseenStreams;
   readonly #exchanges = new Set<Http2Exchange>();
   /** performance.now() when the last stream ended. */
   #idleSince = performance.now();
+  readonly #progress = new Progress();
+  /** performance.now() when the session was first found over. */
+  #overSince: number | undefined;
 
   /** `socket`: TLS, with `h2` agreed on. */
   constructor(socket: Socket, limits: WireLimits, handlers: ServerHandlers) {
+    this.#socket = socket;
     this.#limits = limits;
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
@@ -77,6 +83,10 @@ export class Http2ServerConnection implements Connection {
 
   sweep(now: number): void {
     this.#unseen.look();
+    if (this.#isStuck(now)) {
+      this.#socket.destroy();
+      return;
+    }
     for (const x of this.#exchanges) {
       if (x.switched) x.switched.sweep(now, this.#limits);
       if (x.switched || x.stalledFor(now) <= this.#limits.bodyIdleMs) continue;
@@ -84,6 +94,21 @@ export class Http2ServerConnection implements Connection {
       else x.abort(new Refusal('request_timeout'), false);
     }
     if (this.#exchanges.size === 0 && now - this.#idleSince > this.#limits.idleMs) this.#session.close();
+  }
+
+  /**
+   * The client takes nothing, or keeps a connection that has ended. Its end is not heard as long as a write is under
+   * way: node:http2 does not read then, and not even a reset leaves.
+   */
+  #isStuck(now: number): boolean {
+    const { bodyIdleMs } = this.#limits;
+    if (this.#session.destroyed) {
+      this.#overSince ??= now;
+      return now - this.#overSince > (this.#socket.writableFinished ? LINGER_MS : bodyIdleMs);
+    }
+    const isWaiting = (this.#session.state.outboundQueueSize ?? 0) > 0;
+    const isDue = isWaiting || [...this.#exchanges].some(x => x.isReset);
+    return this.#progress.stalledFor(this.#socket, isDue, now) > bodyIdleMs;
   }
 
   drain(): void {

@@ -1,0 +1,110 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { expect, onTestFinished, test } from 'vitest';
+import { Http2ServerConnection } from '../../../src/wire/h2/server.ts';
+import { LINGER_MS, WIRE_LIMITS } from '../../../src/wire/limits.ts';
+import type { Exchange } from '../../../src/wire/message.ts';
+import { frame, GOAWAY, headers, NO_ERROR, SETTINGS, u32, WINDOW_UPDATE } from '../../support/h2-frames.ts';
+
+const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
+/** SETTINGS_INITIAL_WINDOW_SIZE, and the connection's: as large as they may be. */
+const WIDE = [
+  frame(SETTINGS, 0, 0, Buffer.concat([Buffer.of(0, 4), u32(2 ** 31 - 1)])),
+  frame(WINDOW_UPDATE, 0, 0, u32(2 ** 31 - 65_536)),
+];
+const GET = headers(1, [
+  [':method', 'GET'],
+  [':scheme', 'https'],
+  [':authority', 'a.test'],
+  [':path', '/'],
+]);
+const BYE = frame(GOAWAY, 0, 0, Buffer.concat([u32(0), u32(NO_ERROR)]));
+/** Bytes: more than the kernel takes. */
+const SIZE = 32 * 1024 * 1024;
+const answer = { status: 200, reason: 'OK', headers: [], length: undefined };
+/** Time runs only where a test says so. */
+const later = (ms: number): number => performance.now() + ms;
+
+/** A client that never ends its side, and reads only if it is resumed. */
+async function serve(request: (x: Exchange) => void) {
+  const server = createServer({ allowHalfOpen: false }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const client = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  onTestFinished(() => {
+    server.close();
+    client.destroy();
+    socket.destroy();
+  });
+  client.pause();
+  client.on('error', () => undefined);
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const handlers = { request, malformed: () => undefined, closed: resolve };
+  const connection = new Http2ServerConnection(socket, WIRE_LIMITS, handlers);
+  return { client, socket, connection, closed };
+}
+
+test('a client that keeps a connection that has ended is cut off, as soon as it had time to read', async () => {
+  const { client, socket, connection, closed } = await serve(x => x.respond(answer).end([]));
+  client.resume();
+  client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0), GET, BYE]));
+  await once(client, 'end');
+  connection.sweep(later(0));
+  connection.sweep(later(LINGER_MS - 500));
+  expect(socket.destroyed).toBe(false);
+  connection.sweep(later(LINGER_MS + 500));
+  await closed;
+  expect(socket.destroyed).toBe(true);
+});
+
+/** The same, whose client reads nothing, and has ended its side, behind an answer that is more than the kernel takes. */
+async function stuck(isWhole: boolean) {
+  const { promise: full, resolve } = Promise.withResolvers<void>();
+  const scene = await serve(x => {
+    const sink = x.respond({ ...answer, length: isWhole ? SIZE : undefined });
+    sink.write(Buffer.alloc(SIZE));
+    if (isWhole) sink.end([]);
+    setImmediate(resolve);
+  });
+  scene.client.write(Buffer.concat([PREFACE, ...WIDE, GET]));
+  await full;
+  scene.client.end();
+  scene.connection.sweep(later(0));
+  return scene;
+}
+
+const { bodyIdleMs, idleMs } = WIRE_LIMITS;
+
+test('a client that reads nothing is cut off amid an answer, though it has ended its side', async () => {
+  const { socket, connection, closed } = await stuck(false);
+  // The stream is given up: its reset waits behind what is not read.
+  connection.sweep(later(bodyIdleMs + 500));
+  connection.sweep(later(2 * bodyIdleMs));
+  expect([connection.streams, socket.destroyed]).toEqual([1, false]);
+  connection.sweep(later(2 * bodyIdleMs + 1000));
+  await closed;
+  expect([connection.streams, socket.destroyed]).toEqual([0, true]);
+});
+
+test('a client that does not read the end of its last answer is cut off', async () => {
+  const { socket, connection, closed } = await stuck(true);
+  await expect.poll(() => connection.streams).toBe(0);
+  connection.sweep(later(idleMs + 500));
+  connection.sweep(later(idleMs + bodyIdleMs));
+  expect(socket.destroyed).toBe(false);
+  connection.sweep(later(idleMs + bodyIdleMs + 1000));
+  await closed;
+  expect(socket.destroyed).toBe(true);
+});
+
+test('a client that reads nothing does not keep a connection that the gate has ended', async () => {
+  const { socket, connection, closed } = await stuck(false);
+  connection.destroy();
+  connection.sweep(later(0));
+  connection.sweep(later(bodyIdleMs - 500));
+  expect(socket.destroyed).toBe(false);
+  connection.sweep(later(bodyIdleMs + 500));
+  await closed;
+  expect(socket.destroyed).toBe(true);
+});
