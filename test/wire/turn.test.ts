@@ -133,7 +133,6 @@ test('an answer to a client that left goes nowhere', async () => {
   expect(socket.output).toBe('');
 });
 
-<<<<<<< HEAD
 test('what waits to be read is served before a connection that drains is closed', () => {
   const { socket, connection, open } = serve();
   socket.receive(GET);
@@ -181,7 +180,8 @@ test('an answer is read although its connection broke in the same turn', () => {
   expect(log).toEqual([]);
   socket.destroy();
   expect(log).toEqual(['all of it', 'whole']);
-=======
+});
+
 test('a connection that was read is not looked at again in a later turn', async () => {
   let arrived = 0;
   const once = { arrived: () => void arrived++ };
@@ -196,5 +196,4 @@ test('a connection that was read is not looked at again in a later turn', async 
   await turn();
   expect(arrived).toBe(1);
   socket.fin();
->>>>>>> r4
 });
