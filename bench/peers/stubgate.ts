@@ -34,7 +34,16 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
       const secrets = makeSecrets(origin);
       const config = join(dir, 'stubgate.yaml');
       writeFileSync(config, JSON.stringify(configuration(site, port, admin), undefined, 2)); // JSON is YAML
-      const args = ['--disable-sigusr1', ...nodeOptions, main, 'start', '--config', config];
+      // As the first line of main.ts says.
+      const args = [
+        '--disable-sigusr1',
+        '--max-semi-space-size=4',
+        ...nodeOptions,
+        main,
+        'start',
+        '--config',
+        config,
+      ];
       const env = { PATH: process.env['PATH'], HOME: dir, ...secrets };
       // The admin listener opens last.
       const options = { name: 'stubgate', core, log: join(dir, 'log'), port: admin, cwd: dir, env };
