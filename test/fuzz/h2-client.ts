@@ -1,7 +1,7 @@
 import { headers } from '../support/h2-frames.ts';
 import type { TestSession } from '../support/gate.ts';
 import { fieldsOf, Making, pseudoOf, damaged } from './h2-making.ts';
-import { type H2End, hostFor, openClient, type Place } from './h2-place.ts';
+import { type H2End, openClient, type Place } from './h2-place.ts';
 import { H2Reading, messageOf, type StreamReading } from './h2-reading.ts';
 import type { H1Request } from './h1-reading.ts';
 import type { Field } from './hpack.ts';
@@ -131,14 +131,13 @@ function request(making: Making, id: number, host: string, stub: string): Buffer
   return frames;
 }
 
-/** One connection of a client: what is wrong with what came of it. `n`: of the trial. */
+/** One connection of a client to `host`: what is wrong with what came of it. */
 export async function tryClient(
   place: Place,
   random: Random,
-  n: number,
+  host: string,
   seed?: Buffer,
 ): Promise<string | null> {
-  const host = hostFor(n);
   place.h1.forget(host);
   place.h2.forget(host);
   const session = await place.gate.session();

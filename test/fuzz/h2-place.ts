@@ -18,13 +18,19 @@ export const PATIENCE_MS = 8000;
 const KINDS = ['h1', 'h2', 'open1', 'open2'] as const;
 /** Of each kind, taken in turn: what an upstream still receives late is told apart by the name. */
 const NAMES = Array.from({ length: 16 }, (_, n) => `n${n}`);
-const hostsOf = (kind: string): string[] => NAMES.map(one => `${one}.${kind}.test`);
+/** The same for trials that begin with a seed. */
+const SEED_NAMES = Array.from({ length: 10 }, (_, n) => `s${n}`);
+const hostsOf = (kind: string): string[] => [...NAMES, ...SEED_NAMES].map(one => `${one}.${kind}.test`);
 const [H1_HOSTS, H2_HOSTS] = [/1$/, /2$/].map(end =>
   KINDS.filter(kind => end.test(kind)).flatMap(hostsOf),
 ) as [string[], string[]];
 /** A host for the `n`th trial. */
 export const hostFor = (n: number): string =>
   `${NAMES[Math.trunc(n / KINDS.length) % NAMES.length]}.${KINDS[n % KINDS.length]}.test`;
+/** The one that seeds name. */
+export const SEED_HOST = 'n0.h1.test';
+/** As long as that one, for the `n`th trial with a seed; its upstream speaks HTTP/1.1 or HTTP/2. */
+export const seedHostFor = (n: number): string => `s${(n >> 1) % SEED_NAMES.length}.h${1 + (n & 1)}.test`;
 /** Its upstream says what the trial wants it to say. */
 export const SCRIPTED = 'script.test';
 /** `:status: 200`, of the static table. */

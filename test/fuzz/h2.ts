@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tryClient } from './h2-client.ts';
 import { damaged } from './h2-making.ts';
-import { hostFor, openPlace, type Place } from './h2-place.ts';
+import { hostFor, openPlace, type Place, SEED_HOST, seedHostFor } from './h2-place.ts';
 import { tryUpstream } from './h2-upstream.ts';
 import { Random } from './random.ts';
 
@@ -18,6 +18,7 @@ const seedsOf = (whose: string): Buffer[] =>
   readdirSync(SEEDS)
     .filter(file => file.startsWith(whose))
     .map(file => Buffer.from(readFileSync(join(SEEDS, file), 'latin1').replaceAll('\n', ''), 'hex'));
+let seeded = 0;
 const CLIENT_SEEDS = seedsOf('client');
 const UPSTREAM_SEEDS = seedsOf('upstream');
 
@@ -51,11 +52,10 @@ async function tryOne(place: Place, random: Random, n: number): Promise<string |
   const seed = random.chance(SEEDED) ? damaged(random.pick(seeds), random) : undefined;
   try {
     if (!isClient) return await tryUpstream(place, random, seed);
-    if (!seed) return await tryClient(place, random, n);
-    // Their host, or the one whose upstream speaks HTTP/2.
-    const first = random.below(2);
-    const text = seed.toString('latin1').replaceAll(hostFor(0), hostFor(first));
-    return await tryClient(place, random, first, Buffer.from(text, 'latin1'));
+    if (!seed) return await tryClient(place, random, hostFor(n));
+    const host = seedHostFor(seeded++);
+    const text = seed.toString('latin1').replaceAll(SEED_HOST, host);
+    return await tryClient(place, random, host, Buffer.from(text, 'latin1'));
   } catch (error) {
     return `threw ${String((error as Error).stack)}`;
   }
