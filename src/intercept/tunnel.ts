@@ -20,19 +20,21 @@ export function interceptTls(
 ): Promise<TLSSocket> {
   const tls = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ALPN });
   return new Promise((resolve, reject) => {
-    let cause = new Error('the client left during the TLS handshake');
+    let cause: Error | undefined;
     const timer = setTimeout(() => tls.destroy(new Error('the TLS handshake took too long')), handshakeMs);
     // Without a tls.Server the socket reports its errors here, and leaves it to us to act on them.
     tls.on('_tlsError', (error: Error) => {
       cause = error;
       tls.destroy();
     });
-    tls.once('close', () => {
+    const left = (): void => {
       clearTimeout(timer);
-      reject(cause);
-    });
+      reject(cause ?? new Error('the client left during the TLS handshake'));
+    };
+    tls.once('close', left);
     tls.once('secure', () => {
       clearTimeout(timer);
+      tls.off('close', left);
       // As a tls.Server does; as long as it is set, node:http2 waits for the handshake.
       Object.assign(tls, { secureConnecting: false });
       resolve(tls);

@@ -280,7 +280,7 @@ export class ServerConnection implements Connection, ExchangeOwner, Arriving, Va
   readonly #onEnd = (): void => {
     this.arrived();
     if (!this.#exchange || this.#exchange.done) return;
-    this.#leave(new Error('the client closed the connection'));
+    this.#leave();
     this.destroy();
   };
 
@@ -289,11 +289,12 @@ export class ServerConnection implements Connection, ExchangeOwner, Arriving, Va
   };
 
   readonly #onClose = (): void => {
-    this.#leave(this.#error ?? new Error('the client closed the connection'));
+    this.#leave();
     this.#handlers.closed();
   };
 
-  #leave(cause: Error): void {
-    if (this.#exchange && !this.#exchange.done) this.#exchange.abort(cause, true);
+  #leave(): void {
+    if (!this.#exchange || this.#exchange.done) return;
+    this.#exchange.abort(this.#error ?? new Error('the client closed the connection'), true);
   }
 }
