@@ -10,7 +10,7 @@ import { started } from './gate.ts';
 import { environment, MAIN, quickly } from './stubgate.ts';
 
 function folder(): string {
-  const cwd = tempFolder();
+  const cwd = tempFolder('subject');
   writeFileSync(
     join(cwd, 'stubgate.yaml'),
     `version: 1
