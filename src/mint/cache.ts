@@ -243,7 +243,8 @@ export class MintCache {
     const cause = asVaultError(name, error);
     this.#log?.warn('a credential cannot be minted', { credential: name, cause: cause.message });
     // What is wrong with the session itself its sandbox is told.
-    const { message, hint } = error instanceof Refusal ? error : new Refusal('credential_unavailable');
+    const isTold = error instanceof Refusal && error.code === 'credential_unavailable';
+    const { message, hint } = isTold ? error : new Refusal('credential_unavailable');
     return new Refusal('credential_unavailable', { message, hint, cause });
   }
 }
