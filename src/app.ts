@@ -4,7 +4,7 @@ import { openAlarms } from './app/alarms.ts';
 import { budgetsOf, onAlarmOf } from './app/budgets.ts';
 import { Events } from './app/events.ts';
 import type { Gate, GateOptions, NewSession } from './app/gate.ts';
-import { openFor, tlsOf } from './app/identities.ts';
+import { givenFor, openFor, tlsOf } from './app/identities.ts';
 import { listenLimits } from './app/limits.ts';
 import { upstreamOf } from './app/upstream.ts';
 import { AuditLog } from './audit/log.ts';
@@ -122,7 +122,10 @@ class RunningGate implements Gate {
       log: options.log,
       dial,
       profileMs: name => this.#compiled.profiles.get(name)?.ttlMs,
-      open: opening => openFor(state.sessions, opening, profile => this.#stubsFor(profile)),
+      open: opening => {
+        const exchanges = this.#compiled.profiles.get(opening.profile)?.exchanged !== undefined;
+        return openFor(state.sessions, opening, profile => this.#stubsFor(profile), exchanges);
+      },
     });
     this.#listener = new ProxyListener({
       flow: this.#flow,
@@ -179,7 +182,12 @@ class RunningGate implements Gate {
     this.#own.push({ address, port });
   }
 
-  async createSession({ profile, ttlMs, ...who }: NewSession): Promise<{ session: Session; token: string }> {
+  async createSession({
+    profile,
+    ttlMs,
+    subjectToken,
+    ...who
+  }: NewSession): Promise<{ session: Session; token: string }> {
     const found = this.#compiled.profiles.get(profile);
     if (!found) {
       throw new Error(
@@ -187,8 +195,9 @@ class RunningGate implements Gate {
       );
     }
     const life = Math.min(ttlMs ?? found.ttlMs, found.ttlMs);
+    const subject = givenFor(found.exchanged, subjectToken);
     const stubs = this.#stubsFor(profile);
-    const created = await this.sessions.create({ profile, ttlMs: life, ...who, stubs });
+    const created = await this.sessions.create({ profile, ttlMs: life, ...who, stubs, subject });
     this.events.created(created.session);
     return created;
   }

@@ -28,10 +28,12 @@ export interface CapturePlace {
   readonly type: string;
   /** Such as `json /access_token`; safe to log. */
   readonly slot: string;
-  /** The place is in a body of that kind. Absent: it is in the head. */
-  readonly body?: AnswerKind;
-  /** Such a body may hand out nothing without saying why. */
+  /** The place is in a body of one of these kinds. Absent: it is in the head. */
+  readonly body?: readonly AnswerKind[];
+  /** An answer may hand out nothing there without saying why. */
   readonly isQuiet?: true;
+  /** What stands there are AWS keys. */
+  readonly handsOutKeys?: true;
   /** Undefined: nothing stands there. Throws BodyFault for an answer that cannot be read, or not in one way only. */
   find(answer: ReadAnswer): Handout | undefined;
 }
@@ -50,6 +52,8 @@ export interface Handout {
   /** A text, or AWS keys in JSON. */
   readonly value: string;
   readonly spots: readonly Spot[];
+  /** How long it is good, in ms, if the answer says so. */
+  readonly lifeMs?: number;
 }
 
 /** Where a part of it stands, and what is written there instead. */

@@ -10,6 +10,15 @@ export interface AwsKeys {
   readonly token: Secret | undefined;
 }
 
+/** A token that says on whose behalf a session runs, as its issuer made it (`subject_token` of RFC 8693). */
+export interface Subject {
+  readonly token: Secret;
+  /** ms since the epoch; absent: the token does not say it. */
+  readonly endsAt?: number;
+  /** The sandbox has it, as its credential to the gate: nothing to hide from it. */
+  readonly isOwn: boolean;
+}
+
 /**
  * A value that cannot be printed: every way to turn it into text gives `[secret <name>]`.
  * `reveal()` is the one way out, and may be called only in `inject/`, `mint/` and `scrub/` (a test enforces it).

@@ -1,6 +1,6 @@
 import type { Capture, Captured } from './captured.ts';
 import type { Reason, Refusal } from './errors.ts';
-import type { Secret } from './secret.ts';
+import type { Secret, Subject } from './secret.ts';
 
 // ---- who and what ----------------------------------------------------------------------------------------------
 
@@ -14,6 +14,8 @@ export interface Principal {
   readonly sub?: string;
   readonly act?: string;
   readonly labels: Readonly<Record<string, string>>;
+  /** Only if its profile exchanges it, and until soon after the session's end. */
+  readonly subject?: Subject | undefined;
 }
 
 /** What is asked for. `method` and `path` are absent at CONNECT: a partial question. */
@@ -37,6 +39,7 @@ export interface Session extends Principal {
   readonly isOpened?: true;
   /** Credential name → the session's stub for it. */
   readonly stubs: ReadonlyMap<string, string>;
+  subject?: Subject | undefined;
   /** What answers handed out to it; set with the first of them, and forgotten soon after the session's end. */
   captured?: Captured | undefined;
 }
@@ -176,10 +179,7 @@ export interface Placement {
   find(out: OutboundHead): readonly string[] | undefined;
   /** Writes the credential in the place of `stub`, or at the place if there was no stub. */
   inject(out: OutboundHead, stub: string | undefined, secret: Secret): Placed;
-  /**
-   * What stands on the wire for a secret where a further encoding would hide it: the base64 of `Basic`, a percent-encoded
-   * value. Absent: the secret itself.
-   */
+  /** What stands on the wire where an encoding hides the secret: the base64 of `Basic`. Absent: the secret itself. */
   wires?(secret: Secret): readonly Secret[];
   /** The path without what stands at the place, for the audit. Absent: the place is not in the path. */
   redact?(path: string, stubs: StubCount): string;

@@ -39,6 +39,7 @@ const NewSession = z.strictObject({
   sub: z.string().optional(),
   act: z.string().optional(),
   labels: z.record(z.string(), z.string()).optional(),
+  subject_token: z.string().optional(),
 });
 
 /** The control plane (contract, section 5). */
@@ -89,7 +90,7 @@ async function createSession(c: Context, { gate, trust }: AdminRooms): Promise<R
   const body: unknown = await c.req.json().catch(() => undefined);
   const wanted = NewSession.safeParse(body);
   if (!wanted.success) return refuse(c, 'invalid_request', explain(wanted.error));
-  const { profile, ttl, sub, act, labels } = wanted.data;
+  const { profile, ttl, sub, act, labels, subject_token: subjectToken } = wanted.data;
   const { profiles } = gate.config;
   if (!profiles.has(profile)) {
     return refuse(
@@ -105,6 +106,7 @@ async function createSession(c: Context, { gate, trust }: AdminRooms): Promise<R
       ...(sub !== undefined && { sub }),
       ...(act !== undefined && { act }),
       ...(labels !== undefined && { labels }),
+      ...(subjectToken !== undefined && { subjectToken }),
     });
     return c.json(sessionAnswer(gate, trust, session, token), 201);
   } catch (error) {

@@ -40,6 +40,8 @@ export interface NewSession {
   readonly sub?: string;
   readonly act?: string;
   readonly labels?: Readonly<Record<string, string>>;
+  /** What its profile exchanges on its behalf (RFC 8693). */
+  readonly subjectToken?: string;
 }
 
 /** A running gate without its control plane. */

@@ -1,4 +1,5 @@
 import { Refusal } from '../errors.ts';
+import { percentDecode } from '../inject/percent.ts';
 import { Secret } from '../secret.ts';
 import type { Captured } from '../types.ts';
 
@@ -17,6 +18,8 @@ export interface CaptureRecord {
 
 interface Entry extends Omit<CaptureRecord, 'value'> {
   readonly secret: Secret;
+  /** What it is once its percent-encoding is undone, as frameworks do with cookies; it is looked for, too. */
+  readonly decoded: Secret | undefined;
   endsAt?: number;
   /** That the other gates know; undefined: they do not know it at all. */
   sharedUntil?: number;
@@ -28,6 +31,8 @@ interface Entry extends Omit<CaptureRecord, 'value'> {
  */
 export const MAX_CAPTURED = 64;
 const MAX_LENGTH = 64 * 1024;
+/** What can be told from any other text. */
+const FINDABLE = /^[\x21-\x7e]{8,}$/;
 /** For answers that were under way when the last one came. */
 const MAX_BEYOND = 2 * MAX_CAPTURED;
 /** How long a value is still looked for once its time is over. */
@@ -123,7 +128,10 @@ export class Held implements Captured {
 
   #put({ value, ...record }: CaptureRecord): Entry {
     const name = nameOf(record);
-    const entry: Entry = { ...record, secret: new Secret(name, value, record.id) };
+    const secret = new Secret(name, value, record.id);
+    const plain = /%[0-9a-f]{2}/i.test(value) ? percentDecode(value) : value;
+    const isOther = plain !== value && FINDABLE.test(plain);
+    const entry: Entry = { ...record, secret, decoded: isOther ? secret.as(plain) : undefined };
     this.#entries.set(name, entry);
     this.#byText.set(record.stub, entry).set(record.standsAs, entry);
     return entry;
@@ -143,7 +151,9 @@ export class Held implements Captured {
   }
 
   #changed(): void {
-    this.#known = [...this.#entries.values()].map(({ secret }) => secret);
+    this.#known = [...this.#entries.values()].flatMap(({ secret, decoded }) =>
+      decoded ? [secret, decoded] : [secret],
+    );
     this.#length = this.#known.reduce((sum, { length }) => sum + length, 0);
     this.version++;
   }

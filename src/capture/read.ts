@@ -12,6 +12,8 @@ import {
 } from '../types.ts';
 
 const XML_TYPE = /^(?:text|application)\/xml *(?:; *charset="?utf-8"? *)?$/i;
+/** Of AWS's JSON protocol. */
+const AWS_JSON_TYPE = /^application\/x-amz-json-1\.[01] *$/i;
 /** What can be looked for, and can stand in a header field: long enough, no space, no control. */
 const VALUE = /^[\x21-\x7e]{8,8192}$/;
 
@@ -25,10 +27,22 @@ export interface Found {
  * told that it hands out nothing: an error does not, nor does an empty body.
  */
 export function handouts(captures: readonly Capture[], answer: ReadAnswer, status: number): Found[] {
+  const quiet = quietInHead(captures);
+  const found = quiet.flatMap(capture => foundAt(capture, answer));
+  const others = captures.filter(capture => !quiet.includes(capture));
+  return others.length === 0 ? found : [...found, ...demanded(others, answer, status)];
+}
+
+/** Those whose answers are no less whole without them, and need not be received whole for them. */
+export function quietInHead(captures: readonly Capture[]): readonly Capture[] {
+  return captures.filter(({ place }) => place.isQuiet && place.body === undefined);
+}
+
+function demanded(captures: readonly Capture[], answer: ReadAnswer, status: number): Found[] {
   const inHead = captures.filter(({ place }) => place.body === undefined);
   const found = inHead.flatMap(capture => foundAt(capture, answer));
   const kind = answerKind(answer.headers);
-  const inBody = captures.filter(({ place }) => place.body !== undefined && place.body === kind);
+  const inBody = captures.filter(({ place }) => kind !== undefined && place.body?.includes(kind));
   const isError = status >= 400;
   if (answer.body.length === 0) {
     // The address that a redirect leads to may hold anything.
@@ -61,7 +75,8 @@ function answerKind(headers: RawHeaders): AnswerKind | undefined {
   const names = headers.filter((name, i) => i % 2 === 0 && isNamed(name, 'content-type'));
   if (names.length > 1) throw new BodyFault('has several types', '');
   const type = get(headers, 'content-type') ?? '';
-  return XML_TYPE.test(type) ? 'xml' : kindOf(type);
+  if (XML_TYPE.test(type)) return 'xml';
+  return AWS_JSON_TYPE.test(type) ? 'json' : kindOf(type);
 }
 
 /** An OAuth error (RFC 6749, section 5.2; RFC 8628, section 3.5), which some send with 200. */

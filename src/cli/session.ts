@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { type Command, Option } from 'commander';
 import type { SessionAnswer } from '../admin/wiring.ts';
 import { loadConfig } from '../config/load.ts';
@@ -12,6 +13,7 @@ interface CreateOptions {
   sub?: string;
   act?: string;
   label: Record<string, string>;
+  subjectTokenFile?: string;
   format: 'json' | 'env' | 'docker';
 }
 
@@ -44,6 +46,7 @@ export function sessionVerb(program: Command): void {
     .option('--sub <user>', 'on whose behalf')
     .option('--act <agent>', 'which agent')
     .option('--label <name=value>', 'for the audit; may be repeated', collectLabel, {})
+    .option('--subject-token-file <path>', 'a token that the gate exchanges on its behalf; - for stdin')
     .addOption(
       new Option('--format <format>', 'env: for a shell; docker: for --env-file')
         .choices(['json', 'env', 'docker'])
@@ -81,10 +84,12 @@ export function sessionVerb(program: Command): void {
 const client = (config: string | undefined) => adminClient(loadConfig(requireConfig(config)));
 const pathOf = (id: string): string => `/v1/sessions/${encodeURIComponent(id)}`;
 
-async function create({ config, format, label, ...wanted }: CreateOptions): Promise<void> {
+async function create(options: CreateOptions): Promise<void> {
+  const { config, format, label, subjectTokenFile: file, ...wanted } = options;
   const answer = (await client(config).call('POST', '/v1/sessions', {
     ...wanted,
     labels: label,
+    ...(file !== undefined && { subject_token: subjectToken(file) }),
   })) as SessionAnswer;
   const variables = Object.entries(answer.env);
   if (format === 'json') printJson(answer);
@@ -94,6 +99,17 @@ async function create({ config, format, label, ...wanted }: CreateOptions): Prom
     print(variables.map(([name, value]) => `${name}=${value}`).join('\n'));
     const files = [...new Set(variables.map(([, value]) => value).filter(value => value.startsWith('/')))];
     console.error(`mount: ${files.map(file => `-v ${shellQuote(`${file}:${file}:ro`)}`).join(' ')}`);
+  }
+}
+
+/** Never from an argument, which every user of the machine can read. */
+function subjectToken(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8').trim();
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    const from = file === '-' ? 'stdin' : file;
+    throw new Error(`the subject token cannot be read from ${from}: ${code}`, { cause });
   }
 }
 

@@ -54,11 +54,11 @@ function checkEntries(entries: readonly Mapping[], path: Path, credentials: Mapp
     if (taken.has(place.slot)) report([...path, i], 'is a place that is captured already; keep one');
     taken.add(place.slot);
     const isAws = isAwsShape(mapping(mapping(credentials[String(name)])['stub'])['shape']);
-    if ((place.type === 'sts') !== isAws)
+    if ((place.handsOutKeys === true) !== isAws)
       report(
         [...path, i, 'at'],
         isAws
-          ? 'cannot hold AWS keys; write at: sts'
+          ? 'cannot hold AWS keys; write at: sts, or at: aws-json'
           : 'hands out AWS keys; write stub: { shape: aws-session } for them',
       );
   }

@@ -1,7 +1,7 @@
 import { checkIdentity } from './identity-checks.ts';
 import { isAwsShape } from '../inject/shape.ts';
 import { awsVariableFault, variableNames } from '../inject/stands-for.ts';
-import { mintsWithout, REF_KEYS } from '../mint/index.ts';
+import { exchangesSession, mintsWithout, REF_KEYS } from '../mint/index.ts';
 import type { Path, Report } from './document.ts';
 import { items, mapping, type Mapping, texts } from './raw.ts';
 import { checkCaptures } from './capture-checks.ts';
@@ -101,6 +101,11 @@ function checkCredentials(root: Mapping, report: Report): void {
       !mintsWithout(mapping(mint))
     )
       report(['credentials', name, 'from'], `is missing; write ${SOURCE}`);
+    if (from !== undefined && exchangesSession(mapping(mint)))
+      report(
+        ['credentials', name, 'from'],
+        'is not what is exchanged where `mint` has `subject: session`; leave one of the two out',
+      );
     checkVariable(mapping(stub), ['credentials', name, 'stub', 'env'], report);
     checkRef(from, ['credentials', name, 'from'], names, report);
     for (const key of REF_KEYS)

@@ -1,4 +1,4 @@
-import { minters } from '../mint/index.ts';
+import { exchangesSession, minters } from '../mint/index.ts';
 import type { MintSource } from '../mint/minter.ts';
 import { compileTable } from '../policy/table.ts';
 import { vaultTypes } from '../vaults/index.ts';
@@ -50,10 +50,15 @@ function compileProfile(config: Config, entry: ProfileEntry): Profile {
   const credentials = [...new Set(injected)].filter(name => !isCaptured(name));
   const captures = injected.some(isCaptured) || rules.some(rule => rule.captures);
   const vaulted = credentials.filter(name => config.credentials.get(name)?.ref !== undefined);
+  const exchanged = credentials.find(name => {
+    const mint = config.credentials.get(name)?.mint;
+    return mint && exchangesSession({ type: mint.type, ...mint.options });
+  });
   const injections = Map.groupBy(
     rules.flatMap(rule => rule.injections),
     ({ credential }) => credential,
   );
   const placements = new Map([...injections].map(([name, all]) => [name, all.map(one => one.placement)]));
-  return { ...entry, table: compileTable(rules), credentials, placements, vaulted, captures };
+  const optional = { ...(exchanged !== undefined && { exchanged }) };
+  return { ...entry, table: compileTable(rules), credentials, placements, vaulted, captures, ...optional };
 }

@@ -72,7 +72,7 @@ const credential = (minters: Registry<unknown>) =>
     from: parsed(SOURCE, parseSecretRef)
       .optional()
       .describe(
-        'Where the real secret is: `<vault>:<id>[?version=V][#json-field]`. Only `mint: { type: aws-sts }` can do without.',
+        'Where the real secret is: `<vault>:<id>[?version=V][#json-field]`. Only `mint: { type: aws-sts }`, or one with `subject: session`, can do without.',
       ),
     stub: z
       .strictObject({

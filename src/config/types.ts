@@ -199,6 +199,8 @@ export interface Profile extends ProfileEntry {
   readonly placements: ReadonlyMap<string, readonly Placement[]>;
   /** Some rule captures, or injects what was captured. */
   readonly captures: boolean;
+  /** The first of them that is minted of the session's own token. */
+  readonly exchanged?: string;
   /** Those of them that have a secret in a vault. */
   readonly vaulted: readonly string[];
 }

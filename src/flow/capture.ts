@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
-import { type Found, handouts, replaced } from '../capture/read.ts';
+import { type Found, handouts, quietInHead, replaced } from '../capture/read.ts';
+import type { Wanted } from '../capture/captures.ts';
 import { Refusal } from '../errors.ts';
 import { Names } from '../fields.ts';
 import { standsFor } from '../inject/stands-for.ts';
@@ -48,14 +49,17 @@ export async function captured(
   reply: Reply,
   captures: readonly Capture[],
 ): Promise<Reply> {
-  const answer = await received(job, reply);
+  // Of a cookie nothing is in the body, which streams as ever.
+  const isInHead = quietInHead(captures).length === captures.length;
+  const answer = isInHead
+    ? { headers: reply.head.headers, body: Buffer.alloc(0) }
+    : await received(job, reply);
   requireAlive(job.session, Date.now());
   const found = read(job, captures, answer, reply.head.status).filter(one => isNew(rooms, job, one));
+  if (isInHead && found.length === 0) return reply;
   const stubs = await rooms.captures.take(
     job.session,
-    found.map(({ capture: { credential, ttlMs }, handout: { value } }) => {
-      return { credential, shape: rooms.shapeOf(credential), value, ttlMs };
-    }),
+    found.map(one => wanted(rooms, one)),
   );
   if (found.length > 0)
     job.entry.event.captured = found.map(({ capture: { credential, place } }) => ({
@@ -63,7 +67,15 @@ export async function captured(
       at: place.slot,
     }));
   const handed = found.map(({ handout }, i) => [handout, stubs[i] as string] as const);
-  return withAnswer(rooms, job, reply, replaced(answer, handed, rooms.stubs));
+  return withAnswer(rooms, job, reply, replaced(answer, handed, rooms.stubs), isInHead);
+}
+
+/** The shorter of the two times that its rule and its answer give it. */
+function wanted({ shapeOf }: Rooms, { capture, handout }: Found): Wanted {
+  const { credential, ttlMs } = capture;
+  const { value, lifeMs = ttlMs } = handout;
+  const life = ttlMs === undefined || lifeMs === undefined ? lifeMs : Math.min(ttlMs, lifeMs);
+  return { credential, shape: shapeOf(credential), value, ttlMs: life };
 }
 
 /** Decoded; without the fields that were true of what was sent. */
@@ -128,12 +140,13 @@ function isNew({ keyring, stubs }: Rooms, job: Job, { capture, handout }: Found)
   return known === 0;
 }
 
-/** The reply with another answer in it, which is searched for what is known by now. */
+/** The reply with another answer in it, or another head, which is searched for what is known by now. */
 function withAnswer(
   { keyring, stubs }: Rooms,
   { x, profile, session }: Job,
   reply: Reply,
   { headers, body }: ReadAnswer,
+  isInHead: boolean,
 ): Reply {
   const { status, reason } = reply.head;
   const isBodyless = x.head.method === 'HEAD' || status === 204 || status === 304;
@@ -144,7 +157,7 @@ function withAnswer(
     reason,
     headers,
     bytes,
-    length: isBodyless ? 0 : body.length,
+    length: isInHead ? reply.head.length : isBodyless ? 0 : body.length,
     text: '',
     starts: [],
   };
@@ -157,5 +170,5 @@ function withAnswer(
       sink.end([]);
     },
   };
-  return { ...reply, head, body: source, patterns, scrubber };
+  return { ...reply, head, body: isInHead ? reply.body : source, patterns, scrubber };
 }

@@ -11,6 +11,8 @@ import { SecretCache } from '../vaults/cache.ts';
 const RELEASE_MS = 250;
 /** Of giving back, to issuers and to vaults. */
 const TIMEOUT_MS = 4_000;
+/** After a session's end, until its subject token is forgotten: what still flows to it is searched to the end. */
+const FORGET_MS = 10_000;
 /** What requests under way may still need of a vault that a reload replaced. */
 const RETIRE_MS = 10_000;
 
@@ -76,6 +78,7 @@ export class Secrets {
     });
     sessions.onEnd(session => {
       this.mints.release(session);
+      forgetSubject(session);
       this.#releaseSoon();
     });
   }
@@ -159,4 +162,11 @@ export class Secrets {
     const unused = leased.filter(name => !needed.has(name) && !needed.has(name.replace(/\/[^/]*$/, '')));
     void this.vaulted.release(new Set(unused), AbortSignal.timeout(TIMEOUT_MS));
   }
+}
+
+function forgetSubject(session: Session): void {
+  if (!session.subject) return;
+  const forget = (): void => void (session.subject = undefined);
+  if (session.subject.isOwn) forget();
+  else setTimeout(forget, FORGET_MS).unref();
 }

@@ -4,6 +4,8 @@ import type { JWTVerifyGetKey } from 'jose';
 import { Refusal } from '../errors.ts';
 import type { Log } from '../log.ts';
 import type { Dial } from '../mint/http.ts';
+import { ownSubject } from '../mint/subject.ts';
+import type { Subject } from '../secret.ts';
 import type { Session } from '../types.ts';
 import { certificateClaims, isSignedBy, parseAnchors, signedName } from './client-certificate.ts';
 import { type Claims, nameBy, type Named, Unfit } from './claims.ts';
@@ -22,6 +24,8 @@ export interface Opening extends Named {
   readonly key: string;
   /** ms since the epoch. */
   readonly expiresAt: number;
+  /** The credential itself, if it is a JWT. */
+  readonly subject: Subject | undefined;
 }
 
 export interface IdentitiesOptions {
@@ -111,7 +115,8 @@ export class Identities {
       const methods = jwt.filter(({ entry }) => entry.issuer === issuer);
       const session = await this.#first('jwt', methods, async ({ entry, find }) => {
         const verified = await verifyJwt(entry, find, token);
-        return this.#open(entry, verified, ['jwt', entry.issuer, signedPart(token)]);
+        const subject = ownSubject(token, verified.endsAt);
+        return this.#open(entry, verified, ['jwt', entry.issuer, signedPart(token)], subject);
       });
       known.set(name, session);
       return session;
@@ -160,6 +165,7 @@ export class Identities {
     entry: IdentityEntry,
     { claims, issuedAt, endsAt }: Verified,
     credential: readonly string[],
+    subject?: Subject,
   ): Promise<Session> {
     const named = nameBy(entry, claims);
     const profileMs = this.#options.profileMs(named.profile);
@@ -168,7 +174,7 @@ export class Identities {
     const expiresAt = Math.min(endsAt, issuedAt + Math.min(entry.ttlMs ?? profileMs, profileMs));
     if (expiresAt <= Date.now()) throw expired();
     const key = createHmac('sha256', this.#key).update(JSON.stringify(credential)).digest('hex');
-    const session = await this.#options.open({ ...named, key, expiresAt });
+    const session = await this.#options.open({ ...named, key, expiresAt, subject });
     if (!isFor(session, named))
       throw new Unfit('it has opened a session before that is another one now; it needs a new credential');
     return session;

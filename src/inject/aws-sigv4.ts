@@ -8,6 +8,7 @@ import type { SigningPlacement, StubIds } from './signing.ts';
 import { accessKeyIds, authorizationOf, sessionTokens, timeText } from './sigv4/authorization.ts';
 import { chunked } from './sigv4/chunked.ts';
 import { hashed } from './sigv4/hashed.ts';
+import { MultiRegionSigner } from './sigv4/multi-region.ts';
 import { sign } from './sigv4/sign.ts';
 import { requireKnownAction } from './sigv4/sts.ts';
 import { type Scope, Signer } from './sigv4/signer.ts';
@@ -28,7 +29,9 @@ class AwsSigV4 implements SigningPlacement {
   }
 
   get example(): Omit<Scope, 'time'> {
-    return { region: this.#regions[0] as string, service: this.#services[0] as string };
+    const service = this.#services[0] as string;
+    const region = this.#regions.find(one => !one.endsWith('*'));
+    return region === undefined ? { region: '', regionSet: this.#regions, service } : { region, service };
   }
 
   find(out: OutboundHead): readonly string[] {
@@ -49,16 +52,17 @@ class AwsSigV4 implements SigningPlacement {
     this.#requireScope(client);
     const isSts = client.service === 'sts';
     if (isSts && out.source.length !== 0 && !out.body) return false;
-    const isVerified = verify(out, client, stub, Date.now());
+    const keys = { id: ids.accessKeyId(stub), secretKey: stub };
+    const isVerified = verify(out, client, keys, Date.now());
     if (isSts) requireKnownAction(out);
     return isVerified;
   }
 
-  #requireScope({ region, service }: Scope): void {
+  #requireScope({ region, regionSet = [region], service }: Scope): void {
     const [regions, services] = [this.#regions, this.#services];
-    if (regions.includes(region) && services.includes(service)) return;
+    if (regionSet.every(one => regions.includes(one)) && services.includes(service)) return;
     throw new Refusal('rule_denies', {
-      message: `This rule signs for ${services.join(', ')} in ${regions.join(', ')}, not for ${service} in ${region}`,
+      message: `This rule signs for ${services.join(', ')} in ${regions.join(', ')}, not for ${service} in ${regionSet.join(', ')}`,
       hint: 'Set AWS_REGION, or ask your operator',
     });
   }
@@ -70,16 +74,22 @@ class AwsSigV4 implements SigningPlacement {
     const { coverage, text: payload } = payloadOf(out, client);
     if (stub === undefined || payload === undefined) throw new Error('what is signed was not verified');
     const scope = { ...client, time: timeText(Date.now()) };
-    const signer = new Signer(keys.secretKey.reveal(), scope);
+    const signer = signerOf(keys, scope);
     const wire = sign(out, client, { keys, signer, scope, payload });
     const at = client.at === 'header' ? this.slot : 'query X-Amz-Signature';
     if (coverage === 'hash') return { at, wire, upload: hashed(payload) };
-    if (coverage !== 'chunks' && coverage !== 'trailer') return { at, wire };
+    const isChunked = coverage === 'chunks' || coverage === 'trailer';
+    if (!isChunked || !(signer instanceof Signer)) return { at, wire };
     const of = new Signer(stub, client, client.signature);
     const hasTrailer = coverage === 'trailer';
     const upload: BodyStage = chunked({ client: of, gate: signer, hasTrailer, limit: this.limit });
     return { at, wire, upload };
   }
+}
+
+function signerOf({ id, secretKey }: AwsKeys, scope: Scope): Signer | MultiRegionSigner {
+  if (!scope.regionSet) return new Signer(secretKey.reveal(), scope);
+  return new MultiRegionSigner(id.reveal(), secretKey.reveal(), scope);
 }
 
 /** None, or the session's own, which goes no further. */
@@ -101,17 +111,14 @@ function keysOf(secret: Secret): AwsKeys {
   });
 }
 
-const scope = (what: string, example: string) =>
+const NAME = /^[A-Za-z0-9][A-Za-z0-9-]{0,63}$/;
+/** Also a member of a region set. */
+const REGION = /^(?:\*|[A-Za-z0-9][A-Za-z0-9-]{0,63}\*?)$/;
+const scope = (what: string, example: string, form = NAME) =>
   z
-    .array(
-      z
-        .string()
-        .regex(
-          /^[A-Za-z0-9][A-Za-z0-9-]{0,63}$/,
-          `must be ${what} as it stands in a signature, such as ${example}`,
-        ),
-      { error: `must be a list, such as [${example}]` },
-    )
+    .array(z.string().regex(form, `must be ${what} as it stands in a signature, such as ${example}`), {
+      error: `must be a list, such as [${example}]`,
+    })
     .min(1, `is empty; write a list such as [${example}]`);
 
 export const awsSigV4 = define({
@@ -119,7 +126,9 @@ export const awsSigV4 = define({
   summary: 'AWS Signature Version 4: the client signs with its stub, the gate verifies that and signs anew',
   schema: z
     .strictObject({
-      regions: scope('a region', 'eu-west-1').describe('Regions that are signed for, such as [eu-west-1].'),
+      regions: scope('a region', 'eu-west-1', REGION).describe(
+        'Regions that are signed for, such as [eu-west-1]; of SigV4A also a member of the region set as the client writes it, such as "*".',
+      ),
       services: scope('a service', 's3').describe('Services that are signed for, such as [s3, sts].'),
       max_body: maxBody(),
     })

@@ -6,7 +6,7 @@ import type { OutboundHead, Placed, Placement } from '../types.ts';
 import { fieldValues, unreadable } from './fields.ts';
 
 /** RFC 6265, section 4.1.1: visible ASCII without quote, comma, semicolon and backslash. */
-const COOKIE_OCTETS = /^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*$/;
+export const COOKIE_OCTETS = /^[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]*$/;
 
 /** What a field may hold to which a credential is written. */
 const PRINTABLE = /^[\x20-\x7e]*$/;

@@ -5,7 +5,8 @@ import { tokensOf } from './json.ts';
 import { type SigningPlacement, signs, type StubIds } from './signing.ts';
 import { timeText } from './sigv4/authorization.ts';
 import { canonicalHash, isS3, sha256 } from './sigv4/canonical.ts';
-import { scopeText, Signer } from './sigv4/signer.ts';
+import { ECDSA, MultiRegionSigner } from './sigv4/multi-region.ts';
+import { HMAC, scopeText, Signer } from './sigv4/signer.ts';
 
 /** A request that carries a stub where a placement looks for it. */
 export interface Example {
@@ -92,15 +93,18 @@ function signedExample(
     ['host', authority],
     ...(isS3(scope.service) ? ([['x-amz-content-sha256', payload]] as [string, string][]) : []),
     ['x-amz-date', scope.time],
+    ...(scope.regionSet ? ([['x-amz-region-set', scope.regionSet.join(',')]] as [string, string][]) : []),
   ];
   const signedHeaders = fields.map(([name]) => name);
   const hash = canonicalHash(
     { method, target: path, headers: fields.flat() },
     { service: scope.service, signedHeaders, payload },
   );
-  const credential = `Credential=${ids.accessKeyId(stub)}/${scopeText(scope)}`;
-  const signature = new Signer(stub, scope).request(hash);
-  const authorization = `AWS4-HMAC-SHA256 ${credential}, SignedHeaders=${signedHeaders.join(';')}, Signature=${signature}`;
+  const id = ids.accessKeyId(stub);
+  const credential = `Credential=${id}/${scopeText(scope)}`;
+  const signer = scope.regionSet ? new MultiRegionSigner(id, stub, scope) : new Signer(stub, scope);
+  const signature = signer.request(hash);
+  const authorization = `${scope.regionSet ? ECDSA : HMAC} ${credential}, SignedHeaders=${signedHeaders.join(';')}, Signature=${signature}`;
   return {
     target: path,
     headers: [...fields.slice(1), ['Authorization', authorization]],

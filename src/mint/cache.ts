@@ -1,7 +1,7 @@
 import { Refusal } from '../errors.ts';
 import type { Secret } from '../secret.ts';
 import { type Log, type Principal, VaultError } from '../types.ts';
-import { type Minted, MintedCredential } from './credential.ts';
+import { type Minted, MintedCredential, scopeOf } from './credential.ts';
 import { asVaultError } from './fault.ts';
 import type { Dial } from './http.ts';
 import type { MintSource, Token } from './minter.ts';
@@ -107,7 +107,7 @@ export class MintCache {
 
   /**
    * Values to be removed from a session's responses: what it was given and may be given, now and within the last hour,
-   * and what issuers put in place of a long-lived secret. Mints nothing.
+   * what issuers put in place of a long-lived secret, and a subject token that it does not have itself. Mints nothing.
    */
   known(names: Iterable<string>, who: Principal): readonly Secret[] {
     const now = this.#now();
@@ -123,6 +123,7 @@ export class MintCache {
       if (own) all.add(own);
     }
     for (const minted of all) secrets.push(...minted.values(now));
+    if (who.subject && !who.subject.isOwn) secrets.push(who.subject.token);
     return secrets;
   }
 
@@ -179,7 +180,8 @@ export class MintCache {
     const held: Held = this.#held.get(who) ?? { current: new Map(), replaced: [] };
     const before = held.current.get(name);
     if (before?.source === credential.source) return before;
-    const minted = credential.open(credential.source.minter.scope(who));
+    const minted = credential.open(scopeOf(credential.source, who));
+    if (credential.source.minter.usesSubject) minted.who = who;
     this.#held.set(who, held);
     held.current.set(name, minted);
     minted.holders++;
@@ -240,6 +242,9 @@ export class MintCache {
   #refusal(name: string, error: unknown): Refusal {
     const cause = asVaultError(name, error);
     this.#log?.warn('a credential cannot be minted', { credential: name, cause: cause.message });
-    return new Refusal('credential_unavailable', { cause });
+    // What is wrong with the session itself its sandbox is told.
+    const isTold = error instanceof Refusal && error.code === 'credential_unavailable';
+    const { message, hint } = isTold ? error : new Refusal('credential_unavailable');
+    return new Refusal('credential_unavailable', { message, hint, cause });
   }
 }

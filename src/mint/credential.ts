@@ -35,6 +35,8 @@ export class Minted {
   inFlight: Promise<Secret> | undefined;
   /** Sessions that were given it, and live. */
   holders = 0;
+  /** The one session that it is for; undefined if it is for any. */
+  who: Principal | undefined;
   #previous: Replaced[] = [];
 
   constructor(of: MintedCredential, source: MintSource, scope: string) {
@@ -60,7 +62,7 @@ export class Minted {
   release(now: number): Secret[] {
     const { current } = this;
     if (current) this.#previous.push(replaced(current, this.expiresAt, now));
-    this.current = undefined;
+    this.current = this.who = undefined;
     this.freshUntil = this.waitFrom = this.expiresAt = 0;
     const alive = this.#previous.filter(({ endsAt }) => now < endsAt);
     this.#previous = this.#previous.map(one => ({ ...one, endsAt: Math.min(one.endsAt, now) }));
@@ -127,7 +129,7 @@ export class MintedCredential {
   reachable(who: Principal): Minted[] {
     const present = this.source ? [{ source: this.source, byScope: this.#byScope }] : [];
     return [...present, ...this.#outdated].flatMap(({ source, byScope }) => {
-      const scope = scopeOf(source, who);
+      const scope = triedScope(source, who);
       const minted = scope === undefined ? undefined : byScope.get(scope);
       return minted ? [minted] : [];
     });
@@ -168,9 +170,15 @@ function worthFinding(values: readonly Replaced[], now: number): Replaced[] {
   return kept.filter(({ endsAt }) => endsAt > now || surplus-- <= 0);
 }
 
-function scopeOf(source: MintSource, who: Principal): string | undefined {
+/** Equal texts share a token; what comes of a session's own token is shared with no other one. Throws VaultError. */
+export function scopeOf({ minter }: MintSource, who: Principal): string {
+  const scope = minter.scope(who);
+  return minter.usesSubject ? `${who.session} ${scope}` : scope;
+}
+
+function triedScope(source: MintSource, who: Principal): string | undefined {
   try {
-    return source.minter.scope(who);
+    return scopeOf(source, who);
   } catch {
     return undefined;
   }

@@ -11,7 +11,12 @@ export const minters = new Registry<Minter>([githubApp, oauth2, gcpIdToken, toke
 /** Options of a minter that say where a further secret is, `<vault>:<id>`. */
 export const REF_KEYS = ['client_secret', 'actor_token'] as const;
 
-/** Whether what is written under `mint` mints with the gate's own identity where the credential has no `from`. */
-export function mintsWithout({ type, web_identity }: Readonly<Record<string, unknown>>): boolean {
-  return type === awsSts.type && web_identity !== true;
+/** Whether what is written under `mint` needs no `from`: it mints with the gate's own identity, or with the session's. */
+export function mintsWithout(written: Readonly<Record<string, unknown>>): boolean {
+  return (written['type'] === awsSts.type && written['web_identity'] !== true) || exchangesSession(written);
+}
+
+/** Whether what is written under `mint` exchanges the session's own token. */
+export function exchangesSession({ type, subject }: Readonly<Record<string, unknown>>): boolean {
+  return type === tokenExchange.type && subject === 'session';
 }

@@ -8,6 +8,8 @@ export interface Material {
   readonly from: Secret;
   /** Further secrets, by the option that names them (`REF_KEYS`). */
   readonly further: ReadonlyMap<string, Secret>;
+  /** The session's own token, if the minter needs it. */
+  readonly subject: Secret | undefined;
   /** Lifetime of a token whose answer says none, ms. */
   readonly ttlMs: number;
   /** ms since the epoch */
@@ -29,6 +31,8 @@ export interface Token {
 export interface Minter {
   /** A mint may replace `from` for the next one, so that no two may run at a time. */
   readonly rotates: boolean;
+  /** It exchanges the session's own token: what it mints is for that session alone, whatever `scope` says. */
+  readonly usesSubject?: boolean;
   /**
    * What of the token's request depends on the session; the empty text if nothing does. Equal texts share a token.
    * Throws VaultError if the session lacks a label that is needed.

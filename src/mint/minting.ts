@@ -5,6 +5,7 @@ import { type Dial, poster, sender } from './http.ts';
 import type { Token } from './minter.ts';
 import type { Rotations } from './rotations.ts';
 import { readSources, rereadSources, sourceNames, type Vaulted } from './sources.ts';
+import { subjectOf } from './subject.ts';
 
 const TIMEOUT_MS = 10_000;
 
@@ -49,6 +50,8 @@ export class Minting {
 
   /** Once more, if the issuer refuses what was read from the vault, and the vault has something else by now. */
   async #run(minted: Minted): Promise<Token> {
+    // First: without it nothing is read for it.
+    this.#subject(minted);
     const names = sourceNames(minted);
     const read = await readSources(minted, this.#vaulted);
     try {
@@ -103,6 +106,7 @@ export class Minting {
     const token = source.minter.mint(scope, {
       from: credential.materialFor(vaulted),
       further: new Map(further.map((secret, i) => [names[i + 1] as string, secret])),
+      subject: this.#subject(minted),
       ttlMs: source.ttlMs,
       now,
       post: poster(send),
@@ -110,5 +114,9 @@ export class Minting {
       rotate: next => rotate(next.named(source.name)),
     });
     return Promise.race([late, token]);
+  }
+
+  #subject({ source, who }: Minted): Secret | undefined {
+    return source.minter.usesSubject ? subjectOf(who, source.name, this.#now()) : undefined;
   }
 }

@@ -30,9 +30,17 @@ const several = (example: string) => z.union([printable(example), z.array(printa
 const schema = z
   .strictObject({
     token_url: endpoint().describe('Token endpoint of the authorization server.'),
+    subject: z
+      .literal('session', "is not valid; write session, or leave it out for the subject's token in `from`")
+      .optional()
+      .describe(
+        '`session`: exchanges the JWT that opened the session, or the token that it was created with; instead of `from`.',
+      ),
     subject_token_type: tokenType()
-      .default('access_token')
-      .describe('What `from` is, on whose behalf is asked: access_token (default), id_token, jwt, or a URI.'),
+      .optional()
+      .describe(
+        'What the subject’s token is: access_token (default), jwt (default with `subject: session`), id_token, or a URI.',
+      ),
     actor_token: secretRef()
       .optional()
       .describe('Where the token of who acts is, `<vault>:<id>`: then the subject delegates to it.'),
@@ -72,36 +80,38 @@ const schema = z
 /** A token in exchange for another one (RFC 8693). */
 class TokenExchange implements Minter {
   readonly rotates = false;
+  readonly usesSubject: boolean;
   readonly #options: z.output<typeof schema>;
   readonly #url: URL;
 
   constructor(options: z.output<typeof schema>) {
     this.#options = options;
     this.#url = new URL(options.token_url);
+    this.usesSubject = options.subject === 'session';
   }
 
-  /** The same for every session: a session holds no token of its user. */
+  /** Nothing else of a session is sent than its own token. */
   scope(): string {
     return '';
   }
 
   async mint(_: string, material: Material): Promise<Token> {
-    const { from, further, now, ttlMs, post } = material;
+    const { further, now, ttlMs, post } = material;
     const form = this.#request(material);
     const headers = this.#authenticate(further.get('client_secret'), form, now);
     const answer = await post(this.#url, headers, form.toString());
     this.#requireDone(answer);
     const { access_token: token, expires_in: seconds } = answer.body;
-    const issued = secretOf(this.#url, 'access_token', token);
-    const note = actorsOf(issued, [from, ...further.values()]);
+    const note = actorsOf(secretOf(this.#url, 'access_token', token), material);
     return tokenOf(this.#url, 'access_token', token, now + lifetime(this.#url, seconds, ttlMs), now, note);
   }
 
-  #request({ from, further }: Material): URLSearchParams {
-    const { subject_token_type, actor_token_type, requested_token_type, scope } = this.#options;
+  #request({ from, subject, further }: Material): URLSearchParams {
+    const usual = this.usesSubject ? 'jwt' : 'access_token';
+    const { subject_token_type = usual, actor_token_type, requested_token_type, scope } = this.#options;
     const form = new URLSearchParams({
       grant_type: GRANT,
-      subject_token: from.reveal(),
+      subject_token: (subject ?? from).reveal(),
       subject_token_type: uri(subject_token_type),
     });
     const actor = further.get('actor_token');
@@ -146,23 +156,40 @@ function uri(type: string): string {
   return TYPES.includes(type) ? TYPE + type : type;
 }
 
-/** Who acts, and for whom that one acts (`act`, RFC 8693, section 4.1), for the audit; empty if nobody is named. */
-function actorsOf(token: Secret, secrets: readonly Secret[]): string {
-  const names: string[] = [];
-  let { act } = claimsOf(token.reveal());
-  while (typeof act === 'object' && act !== null && names.length < MAX_ACTORS) {
-    const { sub, act: next } = act as { sub?: unknown; act?: unknown };
-    names.push(typeof sub === 'string' && /^[\x21-\x7e]{1,128}$/.test(sub) ? sub : '?');
-    act = next;
-  }
+/**
+ * Who acts, and for whom that one acts, for the audit; empty if nobody is named. A token that cannot be read was asked
+ * for by the actor of `actor_token`, behind those of the subject's token.
+ */
+function actorsOf(issued: Secret, { from, subject = from, further }: Material): string {
+  const actor = further.get('actor_token');
+  const isReadable = Object.keys(claimsOf(issued.reveal())).length > 0;
+  const asked = [...(actor ? [nameIn(claimsOf(actor.reveal()))] : []), ...chainIn(subject)];
+  const names = (isReadable ? chainIn(issued) : asked).slice(0, MAX_ACTORS);
   const note = names.length === 0 ? '' : `, act ${names.join(' < ')}`;
+  const secrets = [from, subject, ...further.values()].filter(({ length }) => length > 0);
   const isSafe = secrets.every(secret => !note.includes(secret.reveal()));
   return isSafe ? note.slice(0, MAX_NOTE) : '';
 }
 
+/** The actors in a JWT, the present one first (`act`, RFC 8693, section 4.1). */
+function chainIn(token: Secret): string[] {
+  const names: string[] = [];
+  let { act } = claimsOf(token.reveal());
+  while (typeof act === 'object' && act !== null && names.length < MAX_ACTORS) {
+    names.push(nameIn(act));
+    ({ act } = act as { act?: unknown });
+  }
+  return names;
+}
+
+function nameIn({ sub }: { readonly sub?: unknown }): string {
+  return typeof sub === 'string' && /^[\x21-\x7e]{1,128}$/.test(sub) ? sub : '?';
+}
+
 export const tokenExchange = define({
   type: 'token-exchange',
-  summary: 'Token exchange (RFC 8693); `from` is the subject’s token',
+  summary:
+    'Token exchange (RFC 8693); `from`, or with `subject: session` the session’s own token, is the subject’s',
   schema,
   build: (options): Minter => new TokenExchange(options),
 });

@@ -3,7 +3,7 @@ import { malformed } from './http.ts';
 import type { Token } from './minter.ts';
 
 /** A shorter value could not be told from ordinary text in a response; RFC 6750, section 2.1, allows no others. */
-const TOKEN = /^[\x21-\x7e]{8,16384}$/;
+export const TOKEN = /^[\x21-\x7e]{8,16384}$/;
 const MAX_LIFE_MS = 366 * 24 * 3_600_000;
 
 /** A secret that an answer holds. Throws VaultError for one that could not be found again in a response. */

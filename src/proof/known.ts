@@ -37,6 +37,7 @@ export class KnownSecrets {
       ...source,
       minter: {
         rotates: minter.rotates,
+        usesSubject: minter.usesSubject === true,
         scope: who => minter.scope(who),
         mint: async (scope, material) => {
           const token = await minter.mint(scope, material);

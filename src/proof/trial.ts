@@ -91,7 +91,8 @@ export function tasksOf(trial: Trial): Task[] {
     }
   }
   const handshake = reach('GET');
-  if (handshake(SAMPLE) && !first.request.body.length)
+  // A rule that captures carries none.
+  if (!rule.captures && handshake(SAMPLE) && !first.request.body.length)
     for (const probe of WEBSOCKET_PROBES)
       tasks.push({ trial, probe, client: 'HTTP/1.1', upstream: 'HTTP/1.1', aim: handshake });
   return tasks;

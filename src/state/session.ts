@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto';
 import { randomBase62 } from '../inject/base62.ts';
+import type { Subject } from '../secret.ts';
 import type { Session } from '../types.ts';
 
 /** What a session is created from. */
@@ -11,6 +12,7 @@ export interface SessionOptions {
   readonly labels?: Readonly<Record<string, string>> | undefined;
   /** Credential name → stub. */
   readonly stubs: ReadonlyMap<string, string>;
+  readonly subject?: Subject | undefined;
 }
 
 export interface NewSession {
@@ -52,7 +54,7 @@ export function openedSession(tokenHash: string, options: SessionOptions, now: n
 }
 
 function sessionOf(options: SessionOptions, now: number, tokenHash: string): Session {
-  const { profile, ttlMs, sub, act, labels = {}, stubs } = options;
+  const { profile, ttlMs, sub, act, labels = {}, stubs, subject } = options;
   if (!Number.isSafeInteger(ttlMs) || ttlMs <= 0 || ttlMs > MAX_TTL_MS) {
     throw invalid('ttl must be more than 0 and at most 30 days, such as 30m');
   }
@@ -69,6 +71,7 @@ function sessionOf(options: SessionOptions, now: number, tokenHash: string): Ses
     expiresAt: now + ttlMs,
     tokenHash,
     stubs: new Map(stubs),
+    ...(subject && { subject }),
   };
 }
 

@@ -326,7 +326,7 @@ attacks('somebody else’s keys', [
     { host: MUST },
   ],
   [
-    'of SigV4A',
+    'of another algorithm',
     async () => replaced(await sign(), 'authorization', v => v.replace('HMAC-SHA256', 'ECDSA-P256-SHA256')),
     'invalid_signature',
   ],

@@ -11,6 +11,16 @@ const CREDENTIAL = 'credentials: { gh: { from: env:GH, stub: { env: GH_TOKEN } }
 const INJECT = 'inject: [{ credential: gh, as: bearer }]';
 const NARROW = 'methods: [GET], paths: [/user]';
 
+const identity = (profile: string): string =>
+  `identity: [{ type: jwt, issuer: "https://id.example.com", audience: a, match: any, profile: ${profile} }]\n`;
+/** A credential that is exchanged for the session's own token, at a host that rule \`a\` allows, if it does. */
+const exchanged = (more = '', methods = 'POST'): string =>
+  `credentials: { gh: { mint: { type: token-exchange, subject: session, token_url: "https://a.example.com/token"${more} }, stub: { env: GH_TOKEN } } }\n` +
+  rules(
+    `name: a, hosts: [a.example.com], methods: [${methods}]`,
+    `name: x, hosts: [x.example.com], ${INJECT}, ${NARROW}`,
+  );
+
 /** What `check` tells, as `code line: message; fix`. */
 function told(text: string): string[] {
   const findings = lint(parsePolicy(`version: 1\n${text}`, '/stubgate.yaml'));
@@ -170,6 +180,16 @@ describe('check tells of', () => {
       `${rules('name: a, hosts: [a.example.com]', 'name: b, hosts: [b.example.com]')}profiles: { p: { rules: [b, a] } }`,
       'SG023 5: rules are asked in the order in which they stand under `rules`; write them in that order here too',
     ],
+    [
+      'a session’s token that no JWT brings',
+      `${identity('other')}${exchanged()}profiles: { p: { rules: [x] }, other: { rules: [a] } }`,
+      'SG024 3: no `identity` of type jwt opens sessions under profile p: there, credential gh works only in those that are created with a subject token; write such an identity, or create sessions with --subject-token-file',
+    ],
+    [
+      'a JWT that its sandbox could exchange as the gate does',
+      `${identity('default')}${exchanged()}`,
+      'SG025 3: rule a lets sandboxes to the token_url of credential gh, which asks for nothing but the JWT that they hold themselves; write client_id and client_secret, or an actor_token, or narrow the rule',
+    ],
   ];
 
   it.each(planted)('%s', (_, text, ...findings) => {
@@ -208,6 +228,14 @@ describe('check says nothing of', () => {
       'hosts of a network of one’s own',
       CREDENTIAL +
         rules(`name: a, hosts: [git.corp, build.internal, "git.example.com"], ${NARROW}, ${INJECT}`),
+    ],
+    [
+      'a JWT that the issuer exchanges only for the gate',
+      `${identity('default')}${exchanged(', client_id: gate, client_secret: env:S')}`,
+    ],
+    [
+      'a JWT that no rule lets its sandbox exchange',
+      `${identity('{ claim: team, values: { web: default } }')}${exchanged('', 'GET')}`,
     ],
     [
       'one secret in two variables',

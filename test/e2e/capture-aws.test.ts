@@ -131,24 +131,38 @@ for action in ['GetWebIdentityToken', 'GetDelegatedAccessToken', 'AssumeRole&Act
       { env: box.env },
     );
     expect(raw.stdout, raw.output).toBe('rule_denies\n'.repeat(3));
-    const json = await run(
-      '/usr/bin/python3',
-      [
-        '-c',
-        `
-import boto3, requests
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-request = AWSRequest('POST', 'https://${at('sts')}/', data='Action=AssumeRole&RoleArn=${ROLE}&RoleSessionName=x', headers={'content-type': 'application/x-www-form-urlencoded', 'accept': 'application/json'})
-SigV4Auth(boto3.Session().get_credentials(), 'sts', '${REGION}').add_auth(request)
-print(requests.post(request.url, data=request.data, headers=dict(request.headers)).json()['error']['code'])
-`,
-      ],
-      { env: box.env },
-    );
-    expect(json.stdout, json.output).toBe('capture_failed\n');
   },
 );
+
+needs('python3-boto3')('keys that STS hands out in JSON are captured, too', async () => {
+  const aws = closing(await startAws({ hosts: HOSTS }));
+  aws.roles.set(ROLE, {});
+  aws.store('db', 'the value');
+  const mine = aws.newKeys();
+  const box = await scene(aws, mine);
+  const ran = await runOk(
+    '/usr/bin/python3',
+    [
+      '-c',
+      `
+import boto3, json, requests
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+request = AWSRequest('POST', 'https://${at('sts')}/', data='Action=AssumeRole&RoleArn=${ROLE}&RoleSessionName=xy', headers={'content-type': 'application/x-www-form-urlencoded', 'accept': 'application/json'})
+SigV4Auth(boto3.Session().get_credentials(), 'sts', '${REGION}').add_auth(request)
+answer = requests.post(request.url, data=request.data, headers=dict(request.headers)).json()
+got = answer['AssumeRoleResponse']['AssumeRoleResult']['Credentials']
+keys = {'aws_access_key_id': got['AccessKeyId'], 'aws_secret_access_key': got['SecretAccessKey'], 'aws_session_token': got['SessionToken']}
+print(boto3.client('secretsmanager', **keys).get_secret_value(SecretId='db')['SecretString'])
+print(json.dumps(got))`,
+    ],
+    { env: box.env },
+  );
+  expect(ran.stdout.split('\n')[0]).toBe('the value');
+  const { keys } = aws.assumed[0] as (typeof aws.assumed)[number];
+  expect(aws.requests.at(-1)?.headers['x-amz-security-token']).toBe(keys.SessionToken);
+  expectKept([mine, keys], box, ran);
+});
 
 const withMoto = motoServer === undefined ? test.skip : needs('python3-boto3');
 

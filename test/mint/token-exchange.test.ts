@@ -176,6 +176,7 @@ it.each([
   [{ actor_token_type: 'jwt' }, 'write both, or none'],
   [{ client_secret: 'env:A' }, '`client_secret` needs it'],
   [{ subject_token_type: 'cookie' }, 'is not a type of token'],
+  [{ subject: 'alice' }, 'write session, or leave it out'],
   [{ requested_token_type: 'refresh_token' }, 'is no token that can be injected'],
   [{ token_url: 'http://issuer.test/token' }, 'https URL'],
 ])('refuses the options %j', (options, words) => {

@@ -281,6 +281,35 @@ rules:
     expect(isProved(report)).toBe(true);
   });
 
+  it('is tried like any: a cookie, keys for every region, what is exchanged for the session’s token', async () => {
+    const file = join(tempFolder(), 'stubgate.yaml');
+    writeFileSync(
+      file,
+      `version: 1
+credentials:
+  aws: { from: "env:STUBGATE_TEST_AWS", stub: { env: AWS_ACCESS_KEY_ID, shape: aws } }
+  sid: { capture: true }
+  mine: { mint: { type: token-exchange, subject: session, token_url: "https://sts.test/token" }, stub: { env: MINE } }
+rules:
+  - name: web
+    hosts: [web.test]
+    inject: [{ credential: sid, as: cookie, name: sid }]
+    capture: [{ credential: sid, at: set-cookie, name: sid }]
+  - name: access-point
+    hosts: [x.accesspoint.test]
+    inject: [{ credential: aws, as: aws-sigv4, regions: ["*"], services: [s3] }]
+  - { name: exchanged, hosts: [orders.test], inject: [{ credential: mine, as: bearer }] }
+`,
+    );
+    const report = await verify({ compiled: compileConfig(loadConfig(file)) });
+    expect(report.rules.map(({ rule, credential, probes }) => [rule, credential, probes > 100])).toEqual([
+      ['web', 'sid', true],
+      ['access-point', 'aws', true],
+      ['exchanged', 'mine', true],
+    ]);
+    expect(isProved(report)).toBe(true);
+  });
+
   it('leaks like any', async () => {
     const file = join(tempFolder(), 'stubgate.yaml');
     writeFileSync(file, CONFIG);

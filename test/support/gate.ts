@@ -15,6 +15,7 @@ export interface SessionChoice {
   sub?: string;
   act?: string;
   labels?: Readonly<Record<string, string>>;
+  subjectToken?: string;
 }
 
 export interface TestSession {

@@ -34,6 +34,8 @@ export const CODES = {
   SG021: warning('A control plane that everybody reaches'),
   SG022: warning('A profile without rules'),
   SG023: warning('A profile that names rules in another order'),
+  SG024: note('A session’s token that only who creates the session can bring'),
+  SG025: warning('A session’s token that its sandbox could exchange itself'),
 } as const satisfies Record<string, Code>;
 
 export type CheckCode = keyof typeof CODES;

@@ -8,6 +8,7 @@ import type { Find, Finding } from './finding.ts';
 import { type Ignore, ignoresIn } from './ignore.ts';
 import { checkOrder } from './order.ts';
 import { checkReach } from './reach.ts';
+import { checkSubjects } from './subjects.ts';
 import { checkUses } from './uses.ts';
 
 /** Everything in a valid configuration that is probably not meant, in the order of the file. */
@@ -22,7 +23,8 @@ export function lint(policy: Policy): Finding[] {
     const [what = message, fix = 'see docs/checks.md'] = message.split('; ');
     add(code, yaml.problem(path, what), fix);
   });
-  for (const check of [checkOrder, checkReach, checkUses, checkClients, checkAddresses]) check(policy, find);
+  for (const check of [checkOrder, checkReach, checkUses, checkClients, checkAddresses, checkSubjects])
+    check(policy, find);
   const ignores = ignoresIn(text);
   const left = findings.filter(finding => !ignores.some(ignore => silences(ignore, finding)));
   for (const ignore of ignores) {

@@ -6,7 +6,8 @@ import { keyOf, pairsOf } from '../pairs.ts';
 import { percentDecode } from '../percent.ts';
 import { type Authorization, timeOf } from './authorization.ts';
 import { canonicalHash } from './canonical.ts';
-import { type Scope, type Signer, scopeText } from './signer.ts';
+import { ECDSA, type MultiRegionSigner } from './multi-region.ts';
+import { HMAC, type Scope, type Signer, scopeText } from './signer.ts';
 import { SKEW_MS } from './verify.ts';
 
 const TOKEN = new Names('x-amz-security-token');
@@ -14,7 +15,7 @@ const TOKEN = new Names('x-amz-security-token');
 /** What a request is signed with. */
 export interface Signature {
   readonly keys: AwsKeys;
-  readonly signer: Signer;
+  readonly signer: Signer | MultiRegionSigner;
   readonly scope: Scope;
   /** As it stands in the canonical request. */
   readonly payload: string;
@@ -33,7 +34,8 @@ function signHeader(out: OutboundHead, client: Authorization, of: Signature): Se
   const names = namesIn(out, client);
   const signature = signed(out, textOf(out.target), names, of);
   const credential = `${keys.id.reveal()}/${scopeText(scope)}`;
-  const value = `AWS4-HMAC-SHA256 Credential=${credential}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
+  const algorithm = scope.regionSet ? ECDSA : HMAC;
+  const value = `${algorithm} Credential=${credential}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
   setField(out, 'Authorization', keys.secretKey.as(value));
   return keys.secretKey.as(signature);
 }

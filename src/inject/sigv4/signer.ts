@@ -5,10 +5,14 @@ import { sha256 } from './canonical.ts';
 export interface Scope {
   /** `YYYYMMDDTHHMMSSZ` */
   readonly time: string;
+  /** Empty with `regionSet`. */
   readonly region: string;
+  /** SigV4A: it holds for all of them; such as `*`. */
+  readonly regionSet?: readonly string[];
   readonly service: string;
 }
 
+export const HMAC = 'AWS4-HMAC-SHA256';
 const EMPTY = sha256('');
 
 /** Signs in one scope with one secret access key: the request, then the chunks of its body, each with the one before. */
@@ -30,16 +34,16 @@ export class Signer {
 
   /** `hash`: of the canonical request. */
   request(hash: string): string {
-    return this.#sign('AWS4-HMAC-SHA256', [hash]);
+    return this.#sign(HMAC, [hash]);
   }
 
   chunk(data: Buffer): string {
-    return this.#sign('AWS4-HMAC-SHA256-PAYLOAD', [this.#last, EMPTY, sha256(data)]);
+    return this.#sign(`${HMAC}-PAYLOAD`, [this.#last, EMPTY, sha256(data)]);
   }
 
   /** `lines`: `name:value` and a line feed for each trailer. */
   trailer(lines: string): string {
-    return this.#sign('AWS4-HMAC-SHA256-TRAILER', [this.#last, sha256(lines)]);
+    return this.#sign(`${HMAC}-TRAILER`, [this.#last, sha256(lines)]);
   }
 
   #sign(algorithm: string, rest: readonly string[]): string {
@@ -49,9 +53,10 @@ export class Signer {
   }
 }
 
-/** `YYYYMMDD/region/service/aws4_request` */
-export function scopeText({ time, region, service }: Scope): string {
-  return `${time.slice(0, 8)}/${region}/${service}/aws4_request`;
+/** `YYYYMMDD/region/service/aws4_request`; of SigV4A without a region. */
+export function scopeText({ time, region, service, regionSet }: Scope): string {
+  const where = regionSet ? service : `${region}/${service}`;
+  return `${time.slice(0, 8)}/${where}/aws4_request`;
 }
 
 function hmac(key: Buffer, text: string): Buffer {

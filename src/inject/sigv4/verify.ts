@@ -5,6 +5,7 @@ import type { OutboundHead } from '../../types.ts';
 import { bytesOf } from '../body.ts';
 import { type Authorization, fieldsOf, timeOf } from './authorization.ts';
 import { canonicalHash, isS3, sha256 } from './canonical.ts';
+import { MultiRegionSigner } from './multi-region.ts';
 import { Signer } from './signer.ts';
 
 /** How far a client's clock may be off: what S3 allows ("Authenticating Requests", RequestTimeTooSkewed). */
@@ -61,16 +62,26 @@ function hashOf({ body }: OutboundHead): string {
 }
 
 /** Throws invalid_signature unless the request was signed, now, as AWS demands. False: its body is needed first. */
-export function verify(out: OutboundHead, auth: Authorization, secretKey: string, now: number): boolean {
+export function verify(
+  out: OutboundHead,
+  auth: Authorization,
+  keys: { readonly id: string; readonly secretKey: string },
+  now: number,
+): boolean {
   const { method, headers } = out.source;
   const { service, signedHeaders } = auth;
   requireTime(auth, now);
   requireSigned(headers, signedHeaders);
-  const { text } = payloadOf(out, auth);
+  const { coverage, text } = payloadOf(out, auth);
+  if (auth.regionSet && (coverage === 'chunks' || coverage === 'trailer'))
+    throw invalid('SigV4A with signed chunks is not supported', 'Send the body with its hash, or unsigned');
   if (text === undefined) return false;
   const request = { method, target: out.originForm, headers };
   const hash = canonicalHash(request, { service, signedHeaders, payload: text });
-  if (isSame(new Signer(secretKey, auth).request(hash), auth.signature)) return true;
+  const isRight = auth.regionSet
+    ? new MultiRegionSigner(keys.id, keys.secretKey, auth).verifies(hash, auth.signature)
+    : isSame(new Signer(keys.secretKey, auth).request(hash), auth.signature);
+  if (isRight) return true;
   throw invalid(
     'The request was not signed like this with the keys of the session',
     'Use the keys from your environment, and let nothing change the request once it is signed',

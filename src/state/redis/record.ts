@@ -1,8 +1,10 @@
+import { subjectOfRecord, subjectRecord } from '../../mint/subject.ts';
+import type { Subject } from '../../secret.ts';
 import type { Session } from '../../types.ts';
 import type { Seal } from '../seal.ts';
 
 /** What stands in a sealed record: all of a session. One that is put back may be revoked already. */
-interface Record1 extends Omit<Session, 'stubs' | 'captured'> {
+interface Record1 extends Omit<Session, 'stubs' | 'captured' | 'subject'> {
   readonly version: 1;
   readonly stubs: readonly (readonly [string, string])[];
 }
@@ -10,7 +12,7 @@ interface Record1 extends Omit<Session, 'stubs' | 'captured'> {
 const placeOf = (tokenHash: string): string => `session ${tokenHash}`;
 
 export function sealSession(seal: Seal, session: Session): string {
-  const { captured: _, ...lasting } = session;
+  const { captured: _, subject: __, ...lasting } = session;
   const record: Record1 = { version: 1, ...lasting, stubs: [...session.stubs] };
   return seal.seal(placeOf(session.tokenHash), JSON.stringify(record));
 }
@@ -33,4 +35,19 @@ export function openSession(
     // Whatever stands there: it is revoked.
     ...(revoked !== null && { revokedAt: Number(revoked) || session.createdAt }),
   };
+}
+
+const subjectPlace = (tokenHash: string): string => `subject ${tokenHash}`;
+
+/** What stands beside the record, and ends with the session; empty if there is nothing that others need to be told. */
+export function sealSubject(seal: Seal, { tokenHash, subject }: Session): string {
+  // One that its sandbox has it shows to each gate.
+  if (!subject || subject.isOwn) return '';
+  return seal.seal(subjectPlace(tokenHash), subjectRecord(subject));
+}
+
+/** Undefined if none of our gates sealed it for this token. */
+export function openSubject(seal: Seal, tokenHash: string, sealed: string): Subject | undefined {
+  const record = seal.open(subjectPlace(tokenHash), sealed);
+  return record === undefined ? undefined : subjectOfRecord(record);
 }

@@ -35,8 +35,9 @@ return { run, epoch, ids }
 `);
 
 /**
- * KEYS: session, id, index. ARGV: id, token hash, sealed record, end, end of the memory of it, now, the oldest that is
- * remembered, most sessions. Times: ms since the epoch. → 1, 0 if too many are live, or 2 if it is there already.
+ * KEYS: session, id, index, subject. ARGV: id, token hash, sealed record, end, end of the memory of it, now, the oldest
+ * that is remembered, most sessions, sealed subject token or nothing. Times: ms since the epoch. → 1, 0 if too many are
+ * live, or 2 if it is there already.
  */
 export const CREATE = new Script(`
 if redis.call('EXISTS', KEYS[1]) == 1 then return 2 end
@@ -44,13 +45,14 @@ if redis.call('ZCOUNT', KEYS[3], '(' .. ARGV[6], '+inf') >= tonumber(ARGV[8]) th
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'record', ARGV[3])
 redis.call('PEXPIREAT', KEYS[1], ARGV[5])
 redis.call('SET', KEYS[2], ARGV[2], 'PXAT', ARGV[5])
+if ARGV[9] ~= '' then redis.call('SET', KEYS[4], ARGV[9], 'PXAT', ARGV[4]) end
 redis.call('ZADD', KEYS[3], ARGV[4], ARGV[1] .. ':' .. ARGV[2])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', ARGV[7])
 return 1
 `);
 
 /**
- * KEYS: session, epoch, revoked, nothing. ARGV: id, now, channel, most ids to keep. → 1, or 0 if it was revoked before.
+ * KEYS: session, epoch, revoked, subject. ARGV: id, now, channel, most ids to keep. → 1, or 0 if it was revoked before.
  * Tells the others even if there is no such session: they may know one that Redis has lost.
  */
 export const REVOKE = new Script(`

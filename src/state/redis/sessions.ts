@@ -252,8 +252,9 @@ export class RedisSessions implements Sessions {
   }
 
   async #find(tokenHash: string): Promise<Session | undefined> {
-    const [session] = await this.#read([tokenHash]);
+    const [[session], subject] = await Promise.all([this.#read([tokenHash]), this.#table.subject(tokenHash)]);
     if (!session) this.#absent.set(tokenHash, true);
+    if (session && subject) session.subject ??= subject;
     return session && this.#take(session);
   }
 

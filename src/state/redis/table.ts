@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
+import type { Subject } from '../../secret.ts';
 import type { Session } from '../../types.ts';
 import { MAX_SESSIONS, REMEMBER_MS } from '../memory.ts';
 import type { Seal } from '../seal.ts';
 import type { Link } from './link.ts';
 import { BEAT, CREATE, REVOKE } from './scripts.ts';
-import { sealSession } from './record.ts';
+import { openSubject, sealSession, sealSubject } from './record.ts';
 
 /** Revocations of which Redis keeps the order. */
 export const MAX_REVOKED = 10_000;
@@ -26,7 +27,7 @@ type Field = string | null;
 
 /**
  * Sessions in Redis. `session:<token hash>`: id, sealed record, when it was revoked; `id:<id>`: the token's hash;
- * `sessions`: all of them by their end; `epoch` and `revoked`: ids in the order of their revocation. What it asks
+ * `sessions`: all of them by their end; `subject:<token hash>`: the sealed token that it exchanges; `epoch` and `revoked`: ids in the order of their revocation. What it asks
  * throws Refusal `state_unavailable`.
  */
 export class SessionTable {
@@ -47,17 +48,22 @@ export class SessionTable {
    */
   async create(session: Session, now: number, probing = false): Promise<'made' | 'full' | 'there'> {
     const { session: id, tokenHash, expiresAt } = session;
-    const keys = [this.#sessionKey(tokenHash), this.#idKey(id), this.#link.key('sessions')];
+    const index = this.#link.key('sessions');
+    const keys = [this.#sessionKey(tokenHash), this.#idKey(id), index, this.#subjectKey(tokenHash)];
     const record = sealSession(this.#seal, session);
     const times = [expiresAt, expiresAt + REMEMBER_MS, now, now - REMEMBER_MS];
-    const args = [id, tokenHash, record, ...times, MAX_SESSIONS];
+    const args = [id, tokenHash, record, ...times, MAX_SESSIONS, sealSubject(this.#seal, session)];
     const outcome = await this.#link.run(CREATE, keys, args, probing);
     return outcome === 1 ? 'made' : outcome === 2 ? 'there' : 'full';
   }
 
   /** False if it was revoked before. `at`: ms since the epoch. */
   async revoke(tokenHash: string, id: string, at: number): Promise<boolean> {
-    const keys = [this.#sessionKey(tokenHash), ...this.#keys('epoch', 'revoked', 'nothing')];
+    const keys = [
+      this.#sessionKey(tokenHash),
+      ...this.#keys('epoch', 'revoked'),
+      this.#subjectKey(tokenHash),
+    ];
     return (await this.#link.run(REVOKE, keys, [id, at, this.channel, MAX_REVOKED], true)) === 1;
   }
 
@@ -71,6 +77,12 @@ export class SessionTable {
   async hashOf(id: string): Promise<string | undefined> {
     const found = await this.#link.ask(client => client.get(this.#idKey(id)));
     return found ?? undefined;
+  }
+
+  /** The token that a live session was given to exchange. */
+  async subject(tokenHash: string): Promise<Subject | undefined> {
+    const sealed = await this.#link.ask(client => client.get(this.#subjectKey(tokenHash)));
+    return sealed === null ? undefined : openSubject(this.#seal, tokenHash, sealed);
   }
 
   /** Token hashes of those that are live, or ended lately. */
@@ -113,6 +125,10 @@ export class SessionTable {
 
   #sessionKey(tokenHash: string): string {
     return this.#link.key('session', tokenHash);
+  }
+
+  #subjectKey(tokenHash: string): string {
+    return this.#link.key('subject', tokenHash);
   }
 
   #idKey(id: string): string {

@@ -235,7 +235,6 @@ export function assumedXml(action: string, keys: AwsKeys, expiration: string): s
 
 async function sts(server: AwsServer, request: Received, response: ServerResponse): Promise<void> {
   if (request.method !== 'POST' || request.url !== '/') return refuseXml(response, 'InvalidAction', 400);
-  if (/json/.test(String(request.headers.accept))) return json(response, 200, { AssumeRoleResponse: {} });
   const asked = Object.fromEntries(new URLSearchParams(request.body.toString()));
   const { Action: action = '', RoleArn: arn = '', DurationSeconds: duration = '3600' } = asked;
   const role = server.roles.get(arn);
@@ -261,6 +260,13 @@ async function sts(server: AwsServer, request: Received, response: ServerRespons
     return refuseXml(response, 'ValidationError', 400);
   const keys = server.newKeys(true);
   server.assumed.push({ action, asked, by, keys });
-  const end = new Date(Date.now() + Number(duration) * 1000).toISOString().replace(/\.\d+/, '');
+  const until = Date.now() + Number(duration) * 1000;
+  if (/json/.test(String(request.headers.accept))) {
+    const result = { Credentials: { ...keys, Expiration: until / 1000 } };
+    return json(response, 200, {
+      [`${action}Response`]: { [`${action}Result`]: result, ResponseMetadata: { RequestId: 'r' } },
+    });
+  }
+  const end = new Date(until).toISOString().replace(/\.\d+/, '');
   xml(response, 200, assumedXml(action, keys, end));
 }
