@@ -137,7 +137,7 @@ function comparisons(sessions: RedisSessions): Promise<void> {
   return measured('comparing all that a gate knows, each 30 s', () => sessions.beat());
 }
 
-async function measured(what: string, act: () => PromiseLike<unknown> | unknown): Promise<void> {
+async function measured(what: string, act: () => unknown): Promise<void> {
   const delays = monitorEventLoopDelay({ resolution: 5 });
   delays.enable();
   const cpu = process.cpuUsage();

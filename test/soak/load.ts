@@ -104,14 +104,12 @@ export class Load {
     this.#active++;
     const { secrets } = this.#scene;
     const place = { sandbox, secrets, ledger: this.#ledger };
-    const outcome = await work
-      .run(place)
-      .catch(
-        (error: unknown): Outcome => ({
-          kind: 'wrong',
-          detail: `the soak itself: ${(error as Error).stack}`,
-        }),
-      );
+    const outcome = await work.run(place).catch(
+      (error: unknown): Outcome => ({
+        kind: 'wrong',
+        detail: `the soak itself: ${(error as Error).stack}`,
+      }),
+    );
     this.#active--;
     this.counts.works.set(work.name, (this.counts.works.get(work.name) ?? 0) + 1);
     this.#settle(work.name, from, outcome, sandbox.isOver);

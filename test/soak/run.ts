@@ -110,7 +110,8 @@ async function run(scene: Scene, windows: Windows, findings: Findings): Promise<
   return [
     ...report(load, ledger, windows, counts),
     `descriptors without load: ${describe(base)} before, ${describe(left)} after`,
-    ...memory.judge(findings),
+    `heap without load: ${megabytes(base)} MB before, ${megabytes(left)} MB after`,
+    ...memory.judge(findings, load.counts.sessions, counts.rotations * 2),
     `ended ${stopped?.took.toFixed(0)} ms after SIGTERM`,
   ];
 }
@@ -129,8 +130,13 @@ async function paceOf(load: Load): Promise<number> {
   return Math.max(1, (load.counts.done - before) / SECONDS_TO_LOOK / 2);
 }
 
-/** Descriptors of a gate that nobody uses, at most `wanted` if it gets there in time; the load goes on behind it. */
-async function quiet({ gate, upstreams }: Scene, load: Load, wanted = 0): Promise<Descriptors> {
+interface Quiet extends Descriptors {
+  /** Bytes, after a garbage collection. */
+  readonly heap: number;
+}
+
+/** A gate that nobody uses; its descriptors are at most `wanted` if it gets there in time; the load goes on behind it. */
+async function quiet({ gate, upstreams }: Scene, load: Load, wanted = 0): Promise<Quiet> {
   await load.pause();
   upstreams.cut();
   const until = performance.now() + (wanted === 0 ? 2000 : QUIET_MS);
@@ -139,8 +145,13 @@ async function quiet({ gate, upstreams }: Scene, load: Load, wanted = 0): Promis
     await delay(250);
     now = gate.descriptors();
   }
+  const { heap } = await gate.inside();
   load.isPaused = false;
-  return now;
+  return { ...now, heap };
+}
+
+function megabytes({ heap }: Quiet): string {
+  return (heap / 1e6).toFixed(1);
 }
 
 function describe({ all, sockets }: Descriptors): string {
