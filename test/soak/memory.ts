@@ -3,6 +3,8 @@ import type { Findings } from './windows.ts';
 const MB = 1024 * 1024;
 /** Shorter ones tell nothing: caches fill, and code is compiled. */
 const LEAST_MINUTES = 5;
+/** For resident memory: V8 gives back and takes again what the heap does not need, tens of MB within minutes. */
+const LEAST_RESIDENT_MINUTES = 20;
 /** What may be added over a whole run after its warm-up, by the slope: noise of the collector, and caches. */
 const HEAP_BYTES = 6 * MB;
 const RSS_BYTES = 64 * MB;
@@ -48,6 +50,8 @@ export class Memory {
     ];
     if (end < LEAST_MINUTES) return [...lines, `memory is judged from ${LEAST_MINUTES} minutes on only`];
     if (heap * minutes > HEAP_BYTES + remembered) findings.add('the heap grows', lines[0] as string);
+    if (end < LEAST_RESIDENT_MINUTES)
+      return [...lines, `resident memory is judged from ${LEAST_RESIDENT_MINUTES} minutes on only`];
     if (rss * minutes > RSS_BYTES + remembered) findings.add('resident memory grows', lines[0] as string);
     return lines;
   }

@@ -41,15 +41,24 @@ const EXPECTED: readonly { message: RegExp; during?: 'vault' | 'redis' | 'rotati
   { message: /^The upstream (did not answer|cannot be reached)/ },
 ];
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '60' },
-    rate: { type: 'string' },
-    sandboxes: { type: 'string', default: '16' },
-    workers: { type: 'string' },
-    help: { type: 'boolean' },
-  },
-});
+function parse() {
+  try {
+    return parseArgs({
+      options: {
+        minutes: { type: 'string', default: '60' },
+        rate: { type: 'string' },
+        sandboxes: { type: 'string', default: '16' },
+        workers: { type: 'string' },
+        help: { type: 'boolean' },
+      },
+    }).values;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${HELP}`);
+    return process.exit(2);
+  }
+}
+
+const values = parse();
 if (values.help) {
   console.log(HELP);
   process.exit(0);
