@@ -7,7 +7,7 @@ const src = join(root, 'src');
 
 /** Rooms from left to right; a room imports only from groups to its left, or from itself. */
 const GROUPS: readonly (readonly string[])[] = [
-  ['types', 'captured', 'log', 'errors', 'secret', 'registry', 'fields', 'aws'],
+  ['types', 'captured', 'log', 'errors', 'secret', 'registry', 'fields', 'http', 'roots', 'aws'],
   ['policy', 'inject', 'vaults', 'mint', 'scrub', 'wire', 'limits'],
   ['upstream', 'state', 'audit', 'alarms', 'identity', 'intercept', 'capture'],
   ['config'],
@@ -98,6 +98,11 @@ test('no import cycle', () => {
 
 test('reveal() stands only where a secret must become text', () => {
   const wrong = all.filter(s => !MAY_REVEAL.has(s.room) && /\breveal\s*\(/.test(s.text));
+  expect(wrong.map(s => relative(root, s.file))).toEqual([]);
+});
+
+test('nobody imports what loads fetch, but for its types', () => {
+  const wrong = all.filter(s => /^import (?!type\b).* from 'node:http';/m.test(s.text));
   expect(wrong.map(s => relative(root, s.file))).toEqual([]);
 });
 

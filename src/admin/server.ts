@@ -1,9 +1,10 @@
-import type { Server } from 'node:http';
-import { createAdaptorServer } from '@hono/node-server';
+import type { RequestListener } from 'node:http';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Gate } from '../app.ts';
+import { createServer } from '../http.ts';
 import { adminToken } from '../intercept/ca.ts';
 import type { Log } from '../types.ts';
-import { adminApi } from './api.ts';
+import type { AdminRooms } from './api.ts';
 import { bind } from './bind.ts';
 import type { TrustFiles } from './environment.ts';
 
@@ -20,10 +21,15 @@ export async function startAdmin(gate: Gate, trust: TrustFiles, log: Log): Promi
   const where = gate.config.listen.admin;
   const token = adminToken(gate.config.ca.dir);
   const state = { draining: false };
-  const api = adminApi({ gate, trust, token, host: where.host, log, state });
-  // The adapter makes an HTTP/1.1 server unless told otherwise.
-  const server = createAdaptorServer({ fetch: api.fetch, overrideGlobalObjects: false }) as Server;
+  const rooms = { gate, trust, token, host: where.host, log, state };
+  let api: Promise<RequestListener> | undefined;
+  const server = createServer((request, response) => {
+    api ??= load(rooms);
+    void api.then(serve => serve(request, response));
+  });
   const address = await bind(server, where);
+  // No sandbox needs it: it is there when the first request is, but nobody waits for it.
+  void nextTurn().then(() => (api ??= load(rooms)));
   const bound = server.address();
   // Whatever the policy says, no sandbox gets here through the proxy.
   if (bound !== null && typeof bound === 'object') gate.guard(bound.address, bound.port);
@@ -38,4 +44,14 @@ export async function startAdmin(gate: Gate, trust: TrustFiles, log: Log): Promi
         server.closeAllConnections();
       }),
   };
+}
+
+/** What answers: a fifth of all modules of a gate, and Node's `fetch`. */
+async function load(rooms: AdminRooms): Promise<RequestListener> {
+  const [{ getRequestListener }, { adminApi }] = await Promise.all([
+    import('@hono/node-server'),
+    import('./api.ts'),
+  ]);
+  const serve = getRequestListener(adminApi(rooms).fetch, { overrideGlobalObjects: false });
+  return (request, response) => void serve(request, response);
 }

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
-import { request } from 'node:http';
 import { join } from 'node:path';
 import type { Config } from '../config/types.ts';
+import { request } from '../http.ts';
 import { readPrivate } from '../intercept/private-file.ts';
 
 /** The gate's control plane, as its own command line calls it. */

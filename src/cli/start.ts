@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { relative } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Gate } from '../app.ts';
@@ -42,11 +43,12 @@ async function start(options: StartOptions): Promise<void> {
     process.exit(1);
   });
   const configFile = options.demo ? demoConfig(options.config) : requireConfig(options.config);
-  const demo = options.demo ? await startDemo(loadConfig(configFile)) : undefined;
+  const config = loadConfig(configFile);
+  const demo = options.demo ? await startDemo(config) : undefined;
   // Not before the process is hardened, nor for a mere --help.
   const { startGate } = await import('../app.ts');
   const { startAdmin } = await import('../admin/server.ts');
-  const gate = await startGate({ configFile, log, ...(demo && { extraUpstreams: demo.upstreams }) });
+  const gate = await startGate({ configFile, config, log, ...(demo && { extraUpstreams: demo.upstreams }) });
   const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
   const admin = await startAdmin(gate, trust, log).catch(async (error: unknown) => {
     await gate.stop();
@@ -56,6 +58,8 @@ async function start(options: StartOptions): Promise<void> {
   process.on('SIGHUP', () => reload(gate, log));
   if (demo) console.error(await tryThis(gate, trust));
   announce(gate, admin, log);
+  // One that is killed later leaves it to the next one, too.
+  setImmediate(flushCompileCache);
 }
 
 /** The one that is there, else one of the demo's own. */

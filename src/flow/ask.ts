@@ -1,6 +1,6 @@
-import { STATUS_CODES } from 'node:http';
 import { Refusal } from '../errors.ts';
 import { has } from '../fields.ts';
+import { STATUS_CODES } from '../http.ts';
 import type { Outbound } from '../inject/outbound.ts';
 import type { StubCounter } from '../inject/stub.ts';
 import type { Meter } from '../limits/limiter.ts';

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
-import { STATUS_CODES } from 'node:http';
 import type { Reason, Refusal } from '../errors.ts';
+import { STATUS_CODES } from '../http.ts';
 import type { RawHeaders } from '../types.ts';
 import type { Exchange } from '../wire/server.ts';
 import type { Entry } from './entry.ts';

@@ -1,6 +1,6 @@
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { getCACertificates, rootCertificates } from 'node:tls';
+import { systemRoots } from '../roots.ts';
 import type { Authority } from './ca.ts';
 import { readPublic } from './private-file.ts';
 
@@ -9,10 +9,8 @@ import { readPublic } from './private-file.ts';
  * and the gate's own. For a client that reaches nothing but intercepted hosts `authority.rootPem` is enough.
  */
 export function caBundle(authority: Authority, extraCaFile?: string): string {
-  const system = getCACertificates('system');
-  const roots = system.length > 0 ? system : rootCertificates;
   const extra = extraCaFile === undefined ? [] : [readPublic(extraCaFile, 'upstream.ca_file')];
-  return [authority.rootPem, ...extra, ...roots].map(text => `${text.trim()}\n`).join('');
+  return [authority.rootPem, ...extra, ...systemRoots()].map(text => `${text.trim()}\n`).join('');
 }
 
 /** What sandboxes trust, as files in `dir` that their user can read: our CA alone, and the whole bundle. */

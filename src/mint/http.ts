@@ -1,6 +1,7 @@
-import { request, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { Buffer } from 'node:buffer';
+import { request } from '../http.ts';
 import { VaultError } from '../types.ts';
 
 const MAX_BYTES = 256 * 1024;

@@ -1,6 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { hash, randomUUID } from 'node:crypto';
-import { createServer, type IncomingMessage, type Server as HttpServer } from 'node:http';
+import type { IncomingMessage, Server as HttpServer } from 'node:http';
 import { createSecureServer, type ServerHttp2Stream } from 'node:http2';
 import { createServer as createSecure, type Server as HttpsServer } from 'node:https';
 import {
@@ -11,6 +11,7 @@ import {
   type Socket,
 } from 'node:net';
 import type { SecureContext } from 'node:tls';
+import { createServer } from '../http.ts';
 import type { Contexts } from '../intercept/contexts.ts';
 import type { CanonicalHost } from '../types.ts';
 import { frame, messages } from './frames.ts';

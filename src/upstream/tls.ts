@@ -5,6 +5,7 @@ import { isIP, type Socket } from 'node:net';
 import * as tls from 'node:tls';
 import { LRUCache } from 'lru-cache';
 import { Refusal } from '../errors.ts';
+import { systemRoots } from '../roots.ts';
 import { unreachable } from './tcp.ts';
 
 /** What lets a later connection skip the proof of identity that this one gave. */
@@ -38,9 +39,7 @@ export class TlsClient {
 
   /** `caFiles`: PEM, added to the system's roots. Throws an Error that tells the operator what is wrong with one. */
   constructor(caFiles: readonly string[], handshakeMs: number) {
-    const system = tls.getCACertificates('system');
-    const roots = system.length > 0 ? system : tls.rootCertificates;
-    const ca = [...roots, ...caFiles.flatMap(readRoots)];
+    const ca = [...systemRoots(), ...caFiles.flatMap(readRoots)];
     this.#context = tls.createSecureContext({ ca, minVersion: 'TLSv1.2' });
     this.#handshakeMs = handshakeMs;
   }

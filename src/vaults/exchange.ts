@@ -1,6 +1,7 @@
-import http from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import https from 'node:https';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Agent, request } from '../http.ts';
 import { VaultError } from '../types.ts';
 import type { Trust } from './trust.ts';
 
@@ -34,7 +35,7 @@ export interface Exchanged {
  */
 export class Exchanger {
   readonly #trust: Trust;
-  readonly #plain = new http.Agent({ maxSockets: MAX_SOCKETS });
+  readonly #plain = new Agent({ maxSockets: MAX_SOCKETS });
   // A session that is resumed would not be judged by a CA file that changed meanwhile.
   readonly #tls = new https.Agent({ maxSockets: MAX_SOCKETS, maxCachedSessions: 0 });
 
@@ -57,7 +58,7 @@ export class Exchanger {
       ...(secureContext && { secureContext, rejectUnauthorized: true }),
     };
     return new Promise((resolve, reject) => {
-      const outgoing = (isTls ? https : http).request(options, incoming => {
+      const outgoing = (isTls ? https.request : request)(options, incoming => {
         collect(incoming).then(resolve, reject);
       });
       outgoing.on('error', reject);
@@ -105,7 +106,7 @@ function isPassing(status: number): boolean {
   return status === 412 || status === 429 || status === 472 || status === 473 || status >= 500;
 }
 
-async function collect(incoming: http.IncomingMessage): Promise<Exchanged> {
+async function collect(incoming: IncomingMessage): Promise<Exchanged> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of incoming as AsyncIterable<Buffer>) {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import tls from 'node:tls';
+import { systemRoots } from '../roots.ts';
 import { VaultError } from '../types.ts';
 
 const NO_CERTIFICATES = 'its "ca_file" holds no certificates; write a PEM file';
@@ -37,8 +38,7 @@ export class Trust {
 
   #roots(ca: string): string[] {
     if (ca !== '' && !this.#besides) return [ca];
-    const system = tls.getCACertificates('system');
-    return [...(system.length > 0 ? system : tls.rootCertificates), ...(ca === '' ? [] : [ca])];
+    return [...systemRoots(), ...(ca === '' ? [] : [ca])];
   }
 
   async #read(): Promise<string> {

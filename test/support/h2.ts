@@ -98,7 +98,10 @@ export async function openH2Socket(
   port = 443,
 ): Promise<tls.TLSSocket> {
   const { peer, reply } = await connect(proxy, `${host}:${port}`);
-  if (reply.status !== 200) throw new Error(`CONNECT was answered ${reply.status}`);
+  if (reply.status !== 200) {
+    peer.cut();
+    throw new Error(`CONNECT was answered ${reply.status}`);
+  }
   peer.socket.removeAllListeners('data');
   const name = net.isIP(host) ? { host } : { servername: host };
   const socket = tls.connect({ socket: peer.socket, ca, ALPNProtocols: ['h2'], ...name });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { type ConnectionOptions, getCACertificates, rootCertificates } from 'node:tls';
+import type { ConnectionOptions } from 'node:tls';
 import type { Cluster, Redis } from 'ioredis';
+import { systemRoots } from '../../roots.ts';
 import { readSource } from '../../vaults/source.ts';
 import { mend } from './mend.ts';
 import type { Place, RedisOptions, TlsFiles } from './options.ts';
@@ -88,10 +89,8 @@ function clusterOptions<T extends object>(redisOptions: T) {
 }
 
 function tlsOptions({ ca, cert, key }: TlsFiles): ConnectionOptions {
-  const system = getCACertificates('system');
-  const roots = system.length > 0 ? system : [...rootCertificates];
   return {
-    ca: ca === undefined ? roots : [...roots, pem(ca, 'ca_file')],
+    ca: [...systemRoots(), ...(ca === undefined ? [] : [pem(ca, 'ca_file')])],
     ...(cert !== undefined && { cert: pem(cert, 'cert_file') }),
     ...(key !== undefined && { key: pem(key, 'cert_key_file') }),
     minVersion: 'TLSv1.2',

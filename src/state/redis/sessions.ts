@@ -8,7 +8,7 @@ import { type NewSession, newSession, openedSession, SessionError, type SessionO
 import type { Sessions } from '../sessions.ts';
 import { type Link, unavailable } from './link.ts';
 import { openSession } from './record.ts';
-import { MAX_REVOKED, type Pulse, SessionTable } from './table.ts';
+import { BATCH, MAX_REVOKED, type Pulse, SessionTable } from './table.ts';
 
 /** Tokens that Redis does not know, though a gate made them: how many are remembered, and for how long. */
 const MAX_ABSENT = 10_000;
@@ -122,7 +122,12 @@ export class RedisSessions implements Sessions {
   }
 
   async list(): Promise<readonly Session[]> {
-    return this.#read(await this.#table.hashes(Date.now()));
+    const hashes = await this.#table.hashes(Date.now());
+    const found: Session[] = [];
+    // Opened as they come: all of them at once would stop everything else for a second.
+    for (let i = 0; i < hashes.length; i += BATCH)
+      found.push(...(await this.#read(hashes.slice(i, i + BATCH))));
+    return found;
   }
 
   async revoke(id: string): Promise<boolean> {

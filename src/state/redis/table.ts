@@ -10,7 +10,7 @@ import { openSubject, sealSession, sealSubject } from './record.ts';
 /** Revocations of which Redis keeps the order. */
 export const MAX_REVOKED = 10_000;
 /** Sessions that are asked for at once. */
-const BATCH = 500;
+export const BATCH = 500;
 
 /** What a beat finds out. */
 export interface Pulse {

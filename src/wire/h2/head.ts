@@ -1,7 +1,7 @@
 import { Buffer } from 'node:buffer';
-import { STATUS_CODES } from 'node:http';
 import { Refusal } from '../../errors.ts';
 import { has, isNamed, Names } from '../../fields.ts';
+import { STATUS_CODES } from '../../http.ts';
 import { CHUNKED, type RawHeaders, type RequestHead, type ResponseHead, UNTIL_CLOSE } from '../../types.ts';
 import { isToken } from '../chars.ts';
 import { checkTrailers } from '../chunked.ts';

@@ -1,0 +1,177 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { request } from 'node:http';
+import { join } from 'node:path';
+import type { Inside } from './inside.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+const START_MS = 20_000;
+const ANSWER_MS = 15_000;
+
+export interface LogLine {
+  readonly level: string;
+  readonly message: string;
+  readonly [name: string]: unknown;
+}
+
+export interface Answer {
+  readonly status: number;
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
+/** Open file descriptors of a process. */
+export interface Descriptors {
+  readonly all: number;
+  readonly sockets: number;
+  /** Addresses that TCP connections go between, as /proc/net/tcp has them. */
+  readonly to: string;
+}
+
+/** `stubgate start` of dist/, in a process of its own. */
+export class GateProcess {
+  readonly #child: ChildProcess;
+  readonly #token: () => string;
+  #admin = '';
+
+  private constructor(child: ChildProcess, caDir: string) {
+    this.#child = child;
+    this.#token = () => readFileSync(join(caDir, 'admin-token'), 'utf8').trim();
+  }
+
+  /** `onLine`: each line of its log; a string is one that is no log line. */
+  static async start(
+    dir: string,
+    args: readonly string[],
+    onLine: (line: LogLine | string) => void,
+  ): Promise<GateProcess> {
+    const node = ['--disable-sigusr1', '--expose-gc', '--import', join(import.meta.dirname, 'inside.ts')];
+    const main = [join(ROOT, 'dist/main.js'), 'start', '--config', join(dir, 'stubgate.yaml'), ...args];
+    const child = spawn(process.execPath, [...node, ...main], {
+      cwd: dir,
+      env: { PATH: process.env['PATH'], HOME: dir },
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+    });
+    const gate = new GateProcess(child, join(dir, 'certs'));
+    let rest = '';
+    const ready = new Promise<string>((resolve, reject) => {
+      setTimeout(() => reject(new Error('the gate was not ready in time')), START_MS).unref();
+      child.once('exit', code => reject(new Error(`the gate ended with ${code}`)));
+      child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+        const lines = (rest + text).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) {
+          const told = parse(line);
+          onLine(told);
+          if (typeof told !== 'string' && told.message === 'ready') resolve(String(told['admin']));
+        }
+      });
+    });
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => onLine(`on stdout: ${text}`));
+    gate.#admin = await ready;
+    return gate;
+  }
+
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
+  get isRunning(): boolean {
+    return this.#child.exitCode === null && this.#child.signalCode === null;
+  }
+
+  /** A request to the control plane; status 0 if there was no answer. */
+  call(method: string, path: string, body?: unknown): Promise<Answer> {
+    const text = body === undefined ? '' : JSON.stringify(body);
+    return new Promise(resolve => {
+      const outgoing = request(
+        `http://${this.#admin}${path}`,
+        {
+          method,
+          headers: {
+            authorization: `Bearer ${this.#token()}`,
+            ...(body !== undefined && { 'content-type': 'application/json' }),
+            'content-length': Buffer.byteLength(text),
+          },
+          timeout: ANSWER_MS,
+        },
+        incoming => {
+          let all = '';
+          incoming.setEncoding('utf8').on('data', (chunk: string) => (all += chunk));
+          incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, json: object(all) }));
+          incoming.on('error', () => resolve({ status: 0, json: {} }));
+        },
+      );
+      outgoing.on('timeout', () => outgoing.destroy());
+      outgoing.on('error', error => resolve({ status: 0, json: { error: error.message } }));
+      outgoing.end(text);
+    });
+  }
+
+  reload(): void {
+    this.#child.kill('SIGHUP');
+  }
+
+  /** Asks the process itself. */
+  async inside(): Promise<Inside> {
+    const answer = once(this.#child, 'message', { signal: AbortSignal.timeout(ANSWER_MS) });
+    this.#child.send('look');
+    return ((await answer) as [Inside])[0];
+  }
+
+  /** Bytes of resident memory. */
+  rss(): number {
+    const status = readFileSync(`/proc/${this.pid}/status`, 'latin1');
+    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+  }
+
+  descriptors(): Descriptors {
+    const dir = `/proc/${this.pid}/fd`;
+    const targets = readdirSync(dir).map(name => {
+      try {
+        return readlinkSync(join(dir, name));
+      } catch {
+        return ''; // Closed while we looked.
+      }
+    });
+    const inodes = targets.map(target => /^socket:\[(\d+)\]$/.exec(target)?.[1]).filter(Boolean);
+    const table = readFileSync(`/proc/${this.pid}/net/tcp`, 'latin1').split('\n');
+    const to = table
+      .map(line => line.trim().split(/\s+/))
+      .filter(fields => inodes.includes(fields[9]))
+      .map(([, local, remote, state]) => `${local}→${remote}/${state}`);
+    return { all: targets.length, sockets: inodes.length, to: to.join(' ') };
+  }
+
+  /** Exit code after SIGTERM, and how long it took, ms; undefined if it had to be killed. */
+  async stop(ms: number): Promise<{ code: number | null; took: number } | undefined> {
+    const began = performance.now();
+    if (!this.isRunning) return { code: this.#child.exitCode, took: 0 };
+    const exited = once(this.#child, 'exit', { signal: AbortSignal.timeout(ms) });
+    this.#child.kill('SIGTERM');
+    try {
+      const [code] = (await exited) as [number | null];
+      return { code, took: performance.now() - began };
+    } catch {
+      this.#child.kill('SIGKILL');
+      return undefined;
+    }
+  }
+
+  kill(): void {
+    if (this.isRunning) this.#child.kill('SIGKILL');
+  }
+}
+
+function parse(line: string): LogLine | string {
+  const found = object(line);
+  return typeof found['level'] === 'string' ? (found as LogLine) : line;
+}
+
+function object(text: string): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    return {};
+  }
+}
