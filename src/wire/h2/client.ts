@@ -13,6 +13,7 @@ import { type ClientLimits, WIRE_LIMITS } from '../limits.ts';
 import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
 import { Request } from './request.ts';
+import { Crowd, replaceTables } from './tables.ts';
 
 /** A request head in HTTP/2's terms (RFC 9113, section 8.3.1): holds the credentials. */
 export interface Fields {
@@ -48,7 +49,7 @@ export class Http2ClientConnection {
   readonly #session: ClientHttp2Session;
   readonly #socket: Socket;
   readonly #limits: ClientLimits;
-  readonly #requests = new Set<Request>();
+  readonly #requests = new Crowd<Request>();
   #begun = 0;
   /** Bytes received by the last sweep, since when, and whether a PING was sent since. */
   #heard = 0;
@@ -66,6 +67,7 @@ export class Http2ClientConnection {
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
+    replaceTables(session);
     keepCalm(session, socket, WIRE_LIMITS.http2);
     session.once('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW);

@@ -16,6 +16,7 @@ import { Progress } from '../progress.ts';
 import { keepCalm } from './calm.ts';
 import { Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
+import { Crowd, replaceTables } from './tables.ts';
 import { UnseenStreams } from './unseen.ts';
 
 const MIB = 1024 * 1024;
@@ -27,7 +28,7 @@ export class Http2ServerConnection implements Connection {
   readonly #limits: WireLimits;
   readonly #handlers: ServerHandlers;
   readonly #unseen: UnseenStreams;
-  readonly #exchanges = new Set<Http2Exchange>();
+  readonly #exchanges = new Crowd<Http2Exchange>();
   /** performance.now() when the last stream ended. */
   #idleSince = performance.now();
   readonly #progress = new Progress();
@@ -41,6 +42,7 @@ export class Http2ServerConnection implements Connection {
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
+    replaceTables(session);
     // WebSocket (RFC 8441, section 3). In a second frame: a client that looks only at the first one before it opens a
     // WebSocket goes on in HTTP/1.1. Node's own does, and in HTTP/2 its process ends though the WebSocket is open.
     if (!session.destroyed) session.settings({ enableConnectProtocol: true });
