@@ -12,7 +12,7 @@ import { type ClientHandlers, NONE } from '../client.ts';
 import { type ClientLimits, WIRE_LIMITS } from '../limits.ts';
 import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
-import { Request } from './request.ts';
+import { Request, type RequestOwner } from './request.ts';
 import { Crowd, replaceTables } from './tables.ts';
 
 /** A request head in HTTP/2's terms (RFC 9113, section 8.3.1): holds the credentials. */
@@ -45,7 +45,7 @@ const WINDOW = 128 * 1024;
 const CONNECTION_WINDOW = 1024 * 1024;
 
 /** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
-export class Http2ClientConnection {
+export class Http2ClientConnection implements RequestOwner {
   readonly #session: ClientHttp2Session;
   readonly #socket: Socket;
   readonly #limits: ClientLimits;
@@ -117,25 +117,22 @@ export class Http2ClientConnection {
   send(fields: Fields, length: number, handlers: ClientHandlers, isHandshake = false): Sink {
     const { authority, path, headers, sensitive } = fields;
     const method = isHandshake ? 'CONNECT' : fields.method;
-    const pseudo = {
-      ':method': method,
-      ...(isHandshake && { ':protocol': 'websocket' }),
-      ':scheme': 'https',
-      ':authority': authority,
-      ':path': path,
-    };
+    const pseudo = [':method', method, ':scheme', 'https', ':authority', authority, ':path', path];
+    if (isHandshake) pseudo.push(':protocol', 'websocket');
     const framed = length >= 0 ? [...headers, 'content-length', `${length}`] : headers;
-    const { headers: head } = headOf(pseudo, framed, sensitive);
+    const head = headOf(pseudo, framed, sensitive);
     const endStream = length === NONE && !isHandshake;
-    const stream: ClientHttp2Stream = this.#session.request(head, { endStream });
-    const request = new Request(stream, method, length, this.#limits, handlers);
+    const stream: ClientHttp2Stream = this.#session.request(head.list, { endStream });
+    const request = new Request(stream, method, length, this.#limits, handlers, this);
     this.#begun++;
     this.#requests.add(request);
-    stream.on('close', () => {
-      this.#requests.delete(request);
-      this.#idleSince = performance.now();
-    });
     return request;
+  }
+
+  /** The request's call: its stream is closed. */
+  over(request: Request): void {
+    this.#requests.delete(request);
+    this.#idleSince = performance.now();
   }
 
   /** Nothing is held: node:http2 sends at the end of the event loop's turn. */

@@ -14,7 +14,7 @@ import { LINGER_MS, type WireLimits } from '../limits.ts';
 import type { Connection, ServerHandlers } from '../message.ts';
 import { Progress } from '../progress.ts';
 import { keepCalm } from './calm.ts';
-import { Http2Exchange } from './exchange.ts';
+import { type ExchangeOwner, Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
 import { Crowd, replaceTables } from './tables.ts';
 import { UnseenStreams } from './unseen.ts';
@@ -22,7 +22,7 @@ import { UnseenStreams } from './unseen.ts';
 const MIB = 1024 * 1024;
 
 /** The client's leg in HTTP/2 (RFC 9113): each stream is one exchange. */
-export class Http2ServerConnection implements Connection {
+export class Http2ServerConnection implements Connection, ExchangeOwner {
   readonly #session: ServerHttp2Session;
   readonly #socket: Socket;
   readonly #limits: WireLimits;
@@ -68,14 +68,16 @@ export class Http2ServerConnection implements Connection {
       refusal = asRefusal(thrown);
       head = unreadableHead(unreadableBytes(raw));
     }
-    const x = new Http2Exchange(stream, head, raw, isEnd, this.#limits);
+    const x = new Http2Exchange(stream, head, raw, isEnd, this.#limits, this);
     this.#exchanges.add(x);
-    stream.on('close', () => {
-      this.#exchanges.delete(x);
-      this.#idleSince = performance.now();
-    });
     if (refusal) this.#handlers.malformed(x, refusal);
     else this.#handlers.request(x);
+  }
+
+  /** The exchange's call: its stream is closed. */
+  over(x: Http2Exchange): void {
+    this.#exchanges.delete(x);
+    this.#idleSince = performance.now();
   }
 
   /** Streams under way. */
