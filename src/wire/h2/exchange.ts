@@ -65,8 +65,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
       : new StreamBody(stream, 'malformed_request', limits, count => (this.bytesIn += count), onReset);
     this.body = this.#incoming ?? NO_BODY;
     this.#isHandshake = has(head.headers, 'upgrade');
-    if (isEnd) stream.resume();
-    else if (this.#isHandshake) stream.once('end', () => this.#endEarly());
+    if (this.#isHandshake) stream.once('end', () => this.#endEarly());
     stream.on('aborted', () => this.abort(new Error('the client reset the stream'), true));
     stream.on('close', () => {
       this.abort(new Error('the client closed the stream'), true);

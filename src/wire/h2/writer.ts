@@ -1,5 +1,6 @@
 import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
 import type { RawHeaders, Sink } from '../../types.ts';
+import { COALESCE_BYTES } from '../limits.ts';
 import type { WriterOwner } from '../writer.ts';
 import { cut } from './cut.ts';
 import { writeTo } from './drain.ts';
@@ -60,9 +61,18 @@ export class AnswerWriter implements Sink {
   flush(): void {
     const chunk = this.#chunk;
     this.#chunk = null;
+    this.#finishReading();
     if (this.#head && !this.#isBodyless) this.#stream.once('wantTrailers', () => this.#sendTrailers());
     this.#begin({ waitForTrailers: !this.#isBodyless, endStream: this.#isBodyless });
     if (chunk && !this.#isGone) this.#stream.write(chunk);
+  }
+
+  /**
+   * Reads the end of a request without a body, or Node would end the stream by a reset. Not before a small answer that
+   * leaves whole: Node would find its write under way when the stream closes, and make an error, with a stack, for nobody.
+   */
+  #finishReading(): void {
+    if (this.#stream.endAfterHeaders) this.#stream.resume();
   }
 
   #begin(options: ServerStreamResponseOptions): void {
@@ -87,6 +97,7 @@ export class AnswerWriter implements Sink {
 
   #end(): void {
     if (this.#head && (this.#trailers.length === 0 || this.#isBodyless)) {
+      if (!this.#chunk || this.#chunk.length > COALESCE_BYTES) this.#finishReading();
       this.#begin({ endStream: this.#chunk === null });
       if (this.#chunk && !this.#isGone) this.#stream.end(this.#chunk);
       this.#chunk = null;
