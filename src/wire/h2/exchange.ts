@@ -68,7 +68,8 @@ export class Http2Exchange implements Exchange, WriterOwner {
     if (this.#isHandshake) stream.once('end', () => this.#endEarly());
     stream.on('aborted', () => this.abort(new Error('the client reset the stream'), true));
     stream.on('close', () => {
-      this.abort(new Error('the client closed the stream'), true);
+      // An Error, with its stack, costs more than all else here.
+      if (!this.#done) this.abort(new Error('the client closed the stream'), true);
       owner.over(this);
     });
     // Such as a reset that came with its request.
