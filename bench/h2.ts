@@ -46,7 +46,11 @@ export async function measureH2(
   }
   const able = [...all.filter(peer => PEERS.includes(peer.name) && peer.missing() === undefined), nodeHttp2];
   for (const upstream of UPSTREAMS) {
-    const origin = await startOrigin(join(setting.dir, `origin ${upstream}`.replaceAll(/\W/g, '-')), setting.loadCore, upstream === 'HTTP/2'); // oxlint-disable-line no-await-in-loop -- one after the other
+    const origin = await startOrigin(
+      join(setting.dir, `origin ${upstream}`.replaceAll(/\W/g, '-')),
+      setting.loadCore,
+      upstream === 'HTTP/2',
+    ); // oxlint-disable-line no-await-in-loop -- one after the other
     await measure({ ...setting, origin }, plan, able, upstream, scores); // oxlint-disable-line no-await-in-loop
     await origin.group.stop(); // oxlint-disable-line no-await-in-loop
   }

@@ -47,7 +47,7 @@ test('an origin that speaks nothing but HTTP/2 is asked for it at once, once tha
   expect(before).toBe(4);
   server.sockets.at(-1)?.destroy();
   server.sockets.at(-2)?.destroy();
-  await expect.poll(async () => ((await acquire('http1')), server.sockets.length)).toBe(before + 1);
+  await expect.poll(async () => (await acquire('http1'), server.sockets.length)).toBe(before + 1);
 });
 
 test('an origin that speaks neither is refused, and asked twice', async () => {
