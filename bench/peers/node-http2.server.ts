@@ -41,7 +41,7 @@ function overHttp1(): (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, 
     if (hasBody) stream.pipe(ask);
     else ask.end();
     ask.on('response', answer => {
-      const { connection, 'keep-alive': keepAlive, 'transfer-encoding': coding, ...rest } = answer.headers;
+      const { connection: _c, 'keep-alive': _k, 'transfer-encoding': _t, ...rest } = answer.headers;
       stream.respond({ ':status': answer.statusCode, ...rest });
       answer.pipe(stream);
     });

@@ -63,9 +63,9 @@ export class StreamTable<T> {
   }
 }
 
-function removeAt<T>(list: T[], at: number): boolean {
+function removeAt(list: unknown[], at: number): boolean {
   if (at < 0) return false;
-  const last = list.pop() as T;
+  const last = list.pop();
   if (at < list.length) list[at] = last;
   return true;
 }
