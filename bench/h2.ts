@@ -1,32 +1,42 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
-import { DOMAIN, type Origin, PATHS } from './origin.ts';
-import type { Running } from './peers/peer.ts';
+import { DOMAIN, type Origin, PATHS, startOrigin } from './origin.ts';
+import { nodeHttp2 } from './peers/node-http2.ts';
+import type { Peer, Running } from './peers/peer.ts';
 import { pinned } from './processes.ts';
 import type { Plan } from './rounds.ts';
 import { note, type Scores } from './scores.ts';
-import type { Setting, Started } from './start.ts';
+import { type Setting, startPeer } from './start.ts';
 import { firstBytes } from './tunnel.ts';
 
-/** The name of this work, and the proxies that speak HTTP/2 with their clients. */
 export const H2_WORK = 'h2';
-const PEERS = ['stubgate', 'nginx'];
+/** The proxies that speak HTTP/2 with their clients. */
+const PEERS = ['stubgate', 'nginx', 'caddy', 'haproxy'];
 const STREAMS = 16;
 /** Requests before the counted ones, and per second of a sample: h2load counts requests, not time. */
 const WARM_UP = 2000;
 const PER_SECOND = 5000;
 const HOST = `api.${DOMAIN}`;
 
-const ROWS = {
-  rps: { key: 'rpsH2', label: 'requests/s, HTTP/2, 16 streams in 1 tunnel', better: 'higher' },
-  cpu: { key: 'cpuH2', label: 'CPU per request, HTTP/2, µs', better: 'lower' },
-} as const;
+/** What the origin speaks: nothing but HTTP/1.1, or HTTP/2, too. */
+const UPSTREAMS = ['HTTP/1.1', 'HTTP/2'] as const;
+type Upstream = (typeof UPSTREAMS)[number];
 
-/** Small JSON over HTTP/2, 16 streams in one tunnel, by nghttp2's h2load. */
+const row = (upstream: Upstream) => {
+  const suffix = upstream === 'HTTP/2' ? 'H2ToH2' : 'H2';
+  const what = `HTTP/2 to ${upstream}, 16 streams in 1 tunnel`;
+  return {
+    rps: { key: `rps${suffix}`, label: `requests/s, ${what}`, better: 'higher' },
+    cpu: { key: `cpu${suffix}`, label: `CPU per request, ${what}, µs`, better: 'lower' },
+  } as const;
+};
+
+/** Small JSON over HTTP/2, 16 streams in one tunnel, by nghttp2's h2load: to an origin of HTTP/1.1, then of HTTP/2. */
 export async function measureH2(
   setting: Setting,
   plan: Plan,
-  { running }: Started,
+  all: readonly Peer[],
   scores: Scores,
 ): Promise<void> {
   if (!plan.work.includes(H2_WORK)) return;
@@ -34,23 +44,46 @@ export async function measureH2(
     note('skipped h2: h2load is not there (Debian: apt-get install nghttp2-client)');
     return;
   }
-  const able = running.filter(({ peer }) => PEERS.includes(peer.name));
-  for (let round = 0; round < plan.rounds; round++) {
-    note(`round ${round + 1} of ${plan.rounds}: ${H2_WORK}`);
-    for (const { peer, proxy } of able) {
-      try {
-        const { rps, cpu } = await sample(setting, proxy, Math.round(plan.seconds * PER_SECOND));
-        scores.add(ROWS.rps, peer.name, rps);
-        scores.add(ROWS.cpu, peer.name, cpu);
-      } catch (error) {
-        scores.fail(peer.name, `${H2_WORK}, round ${round + 1}`, error);
-      }
-    }
+  const able = [...all.filter(peer => PEERS.includes(peer.name) && peer.missing() === undefined), nodeHttp2];
+  for (const upstream of UPSTREAMS) {
+    const origin = await startOrigin(
+      join(setting.dir, `origin ${upstream}`.replaceAll(/\W/g, '-')),
+      setting.loadCore,
+      upstream === 'HTTP/2',
+    ); // oxlint-disable-line no-await-in-loop -- one after the other
+    await measure({ ...setting, origin }, plan, able, upstream, scores); // oxlint-disable-line no-await-in-loop
+    await origin.group.stop(); // oxlint-disable-line no-await-in-loop
   }
 }
 
+async function measure(
+  setting: Setting,
+  plan: Plan,
+  able: readonly Peer[],
+  upstream: Upstream,
+  scores: Scores,
+): Promise<void> {
+  const running = [];
+  for (const peer of able) running.push({ name: peer.name, proxy: await startPeer(setting, peer) });
+  for (const { proxy } of running) await sample(setting, proxy, 2 * PER_SECOND);
+  const { rps: rpsRow, cpu: cpuRow } = row(upstream);
+  for (let round = 0; round < plan.rounds; round++) {
+    note(`round ${round + 1} of ${plan.rounds}: ${H2_WORK} to ${upstream}`);
+    for (const { name, proxy } of running) {
+      try {
+        const { rps, cpu } = await sample(setting, proxy, Math.round(plan.seconds * PER_SECOND));
+        scores.add(rpsRow, name, rps);
+        scores.add(cpuRow, name, cpu);
+      } catch (error) {
+        scores.fail(name, `${H2_WORK} to ${upstream}, round ${round + 1}`, error);
+      }
+    }
+  }
+  for (const { proxy } of running) await proxy.group.stop();
+}
+
 /** CPU in µs per request. */
-async function sample(
+export async function sample(
   { origin, loadCore }: Setting,
   proxy: Running,
   requests: number,

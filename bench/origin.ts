@@ -47,6 +47,8 @@ export interface Origin {
   readonly authorization: string;
   readonly ca: KeyPair;
   readonly group: Group;
+  /** It offers HTTP/2, too. */
+  readonly http2: boolean;
 }
 
 /** Settings that keep an nginx inside `dir` and free of anything that is not the work itself. */
@@ -68,7 +70,7 @@ http {
 `;
 
 /** One nginx worker with TLS, in the new folder `dir`: a small JSON, a 10 KB JSON, 100 MB of random bytes, 1 GB of zeros. */
-export async function startOrigin(dir: string, core: number): Promise<Origin> {
+export async function startOrigin(dir: string, core: number, http2 = false): Promise<Origin> {
   mkdirSync(dir, { mode: 0o711 });
   const ca = createCa(dir, 'origin-ca');
   const identity = issue(dir, 'origin', ca, `*.${DOMAIN}`);
@@ -81,7 +83,7 @@ export async function startOrigin(dir: string, core: number): Promise<Origin> {
   output_buffers 2 128k;
   ssl_session_cache shared:tls:10m;
   server {
-    listen 127.0.0.1:${port} ssl backlog=4096;
+    listen 127.0.0.1:${port} ssl${http2 ? ' http2' : ''} backlog=4096;
     ssl_certificate ${identity.cert};
     ssl_certificate_key ${identity.key};
     if ($http_authorization != "${authorization}") { return 401; }
@@ -95,7 +97,7 @@ export async function startOrigin(dir: string, core: number): Promise<Origin> {
   writeFileSync(config, nginxConfig(dir, http));
   const args = ['-p', dir, '-c', config, '-e', 'stderr'];
   const group = await startGroup('nginx', args, { name: 'origin', core, log: join(dir, 'origin.log'), port });
-  return { port, authorization, ca, group };
+  return { port, authorization, ca, group, http2 };
 }
 
 function writeFiles(dir: string): void {

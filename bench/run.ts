@@ -8,6 +8,7 @@ import { machine, twoCores } from './machine.ts';
 import { measureMemory } from './memory.ts';
 import { DOMAIN, startOrigin } from './origin.ts';
 import { PEER_NAMES, peers } from './peers/index.ts';
+import { nodeHttp2 } from './peers/node-http2.ts';
 import { BUILT } from './peers/stubgate.ts';
 import { cleanUpAtExit, removeAtExit } from './processes.ts';
 import { ratioTable, spreadTable, targetLines, targets } from './report.ts';
@@ -91,15 +92,15 @@ async function main({ plan, gate, out }: Choice): Promise<boolean> {
   const started = await startPeers(setting, chosen);
   const scores = new Scores();
   await measureRounds(setting, plan, started, scores);
-  await measureH2(setting, plan, started, scores);
   for (const { proxy } of started.running) await proxy.group.stop();
+  await measureH2(setting, plan, chosen, scores);
   await measureMemory(setting, plan, started, scores);
   await origin.group.stop();
 
   const { rows } = scores;
   const invalid = [...started.failed, ...scores.invalid];
   const goals = targets(rows);
-  const columns = started.running.map(({ peer }) => peer.name);
+  const columns = [...started.running.map(({ peer }) => peer.name), nodeHttp2.name];
   const report = {
     machine: facts,
     versions: started.versions,

@@ -35,10 +35,11 @@ export interface UpstreamOptions {
 
 const SWEEP_MS = 500;
 /**
- * Protocols to offer: first what the client speaks, so that both legs are the same where that can be; `websocket`: for
- * one that no connection in HTTP/2 takes.
+ * Protocols to offer to the origin of a client of HTTP/2, so that both legs are the same where that can be. A client of
+ * HTTP/1.1 gets HTTP/1.1, which costs half, though the origin may prefer HTTP/2; and `websocket` is for one that no
+ * connection in HTTP/2 takes.
  */
-const ALPN = { http1: ['http/1.1', 'h2'], http2: ['h2', 'http/1.1'], websocket: ['http/1.1'] } as const;
+const ALPN = { http1: ['http/1.1'], http2: ['h2', 'http/1.1'], websocket: ['http/1.1'] } as const;
 export type Wanted = keyof typeof ALPN;
 
 export type UpstreamConnection = ClientConnection | Http2ClientConnection;
@@ -156,7 +157,7 @@ export class Upstream {
       if (shared) return shared;
     }
     pool.reserve();
-    const dialled = this.#dialer.dial(origin, ALPN[wanted]).then(
+    const dialled = this.#dial(pool, origin, wanted).then(
       socket => pool.add(socket),
       (thrown: unknown) => {
         pool.giveBack();
@@ -165,6 +166,17 @@ export class Upstream {
     );
     if ((pool.isShared ?? wanted === 'http2') && !pool.opening) pool.await(dialled);
     return dialled;
+  }
+
+  /** An origin that speaks nothing but HTTP/2 gets it from a client of HTTP/1.1, too, and is asked for it at once then. */
+  async #dial(pool: Pool, origin: Origin, wanted: Wanted): Promise<Socket> {
+    const first = wanted === 'http1' && pool.isShared ? 'http2' : wanted;
+    try {
+      return await this.#dialer.dial(origin, ALPN[first]);
+    } catch (thrown) {
+      if (first !== 'http1' || !speaksOther(thrown)) throw thrown;
+      return await this.#dialer.dial(origin, ALPN.http2);
+    }
   }
 }
 

@@ -12,7 +12,8 @@ import { type ClientHandlers, NONE } from '../client.ts';
 import { type ClientLimits, WIRE_LIMITS } from '../limits.ts';
 import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
-import { Request } from './request.ts';
+import { Request, type RequestOwner } from './request.ts';
+import { Crowd, replaceTables } from './tables.ts';
 
 /** A request head in HTTP/2's terms (RFC 9113, section 8.3.1): holds the credentials. */
 export interface Fields {
@@ -44,15 +45,15 @@ const WINDOW = 128 * 1024;
 const CONNECTION_WINDOW = 1024 * 1024;
 
 /** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
-export class Http2ClientConnection {
+export class Http2ClientConnection implements RequestOwner {
   readonly #session: ClientHttp2Session;
   readonly #socket: Socket;
   readonly #limits: ClientLimits;
-  readonly #requests = new Set<Request>();
+  readonly #requests = new Crowd<Request>();
   #begun = 0;
   /** Bytes received by the last sweep, since when, and whether a PING was sent since. */
   #heard = 0;
-  #heardAt = 0;
+  #heardAt = performance.now();
   #isAsked = false;
   #maxStreams = FIRST_STREAMS;
   #isRetired = false;
@@ -66,6 +67,7 @@ export class Http2ClientConnection {
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
+    replaceTables(session);
     keepCalm(session, socket, WIRE_LIMITS.http2);
     session.once('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW);
@@ -115,25 +117,22 @@ export class Http2ClientConnection {
   send(fields: Fields, length: number, handlers: ClientHandlers, isHandshake = false): Sink {
     const { authority, path, headers, sensitive } = fields;
     const method = isHandshake ? 'CONNECT' : fields.method;
-    const pseudo = {
-      ':method': method,
-      ...(isHandshake && { ':protocol': 'websocket' }),
-      ':scheme': 'https',
-      ':authority': authority,
-      ':path': path,
-    };
+    const pseudo = [':method', method, ':scheme', 'https', ':authority', authority, ':path', path];
+    if (isHandshake) pseudo.push(':protocol', 'websocket');
     const framed = length >= 0 ? [...headers, 'content-length', `${length}`] : headers;
-    const { headers: head } = headOf(pseudo, framed, sensitive);
+    const head = headOf(pseudo, framed, sensitive);
     const endStream = length === NONE && !isHandshake;
-    const stream: ClientHttp2Stream = this.#session.request(head, { endStream });
-    const request = new Request(stream, method, length, this.#limits, handlers);
+    const stream: ClientHttp2Stream = this.#session.request(head.list, { endStream });
+    const request = new Request(stream, method, length, this.#limits, handlers, this);
     this.#begun++;
     this.#requests.add(request);
-    stream.on('close', () => {
-      this.#requests.delete(request);
-      this.#idleSince = performance.now();
-    });
     return request;
+  }
+
+  /** The request's call: its stream is closed. */
+  over(request: Request): void {
+    this.#requests.delete(request);
+    this.#idleSince = performance.now();
   }
 
   /** Nothing is held: node:http2 sends at the end of the event loop's turn. */

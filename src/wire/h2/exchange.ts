@@ -9,7 +9,7 @@ import { began, ended } from '../turn.ts';
 import type { WriterOwner } from '../writer.ts';
 import { StreamCarrier } from './carrier.ts';
 import { cut } from './cut.ts';
-import { headOf, sizeOf } from './fields.ts';
+import { headOf, objectOf, sizeOf } from './fields.ts';
 import { StreamBody } from './incoming.ts';
 import { AnswerWriter } from './writer.ts';
 
@@ -17,6 +17,12 @@ const NOTHING = Buffer.alloc(0);
 const NO_BODY: Source = { pipe: sink => sink.end([]), take: () => NOTHING };
 /** No Content-Length may stand with these, or none says anything. */
 const LENGTHLESS = new Set([204, 205]);
+
+/** The connection that an exchange is part of. */
+export interface ExchangeOwner {
+  /** Its stream is closed. */
+  over(x: Http2Exchange): void;
+}
 
 /** One stream of a client, and its answer (RFC 9113, section 8.1). */
 export class Http2Exchange implements Exchange, WriterOwner {
@@ -46,6 +52,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
     raw: RawHeaders,
     isEnd: boolean,
     limits: WireLimits,
+    owner: ExchangeOwner,
   ) {
     began();
     this.#stream = stream;
@@ -58,11 +65,13 @@ export class Http2Exchange implements Exchange, WriterOwner {
       : new StreamBody(stream, 'malformed_request', limits, count => (this.bytesIn += count), onReset);
     this.body = this.#incoming ?? NO_BODY;
     this.#isHandshake = has(head.headers, 'upgrade');
-    if (isEnd) stream.resume();
-    else if (this.#isHandshake) stream.once('end', () => this.#endEarly());
-    stream.on('drain', () => this.#answer?.onDrain?.());
+    if (this.#isHandshake) stream.once('end', () => this.#endEarly());
     stream.on('aborted', () => this.abort(new Error('the client reset the stream'), true));
-    stream.on('close', () => this.abort(new Error('the client closed the stream'), true));
+    stream.on('close', () => {
+      // An Error, with its stack, costs more than all else here.
+      if (!this.#done) this.abort(new Error('the client closed the stream'), true);
+      owner.over(this);
+    });
     // Such as a reset that came with its request.
     if (stream.destroyed || stream.aborted) this.abort(new Error('the client reset the stream'), true);
   }
@@ -89,9 +98,9 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   informational(status: number, _reason: string, headers: RawHeaders): void {
     if (this.#done || this.#answer || this.#stream.closed) return;
-    const head = headOf({ ':status': status }, headers);
+    const head = headOf([':status', `${status}`], headers);
     this.#interimBytes += head.size;
-    this.#stream.additionalHeaders(head.headers);
+    this.#stream.additionalHeaders(objectOf(head));
   }
 
   respond({ status, headers, length }: Answer): Sink {
@@ -102,7 +111,7 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#answer = new AnswerWriter(
       this.#stream,
       this,
-      headOf({ ':status': status }, fields),
+      headOf([':status', `${status}`], fields),
       length,
       isBodyless,
     );
@@ -116,14 +125,14 @@ export class Http2Exchange implements Exchange, WriterOwner {
 
   switch(headers: RawHeaders): { socket: Carrier; early: Buffer } {
     if (!this.#incoming || this.#answer) throw new Error('nothing to switch');
-    const head = headOf({ ':status': 200 }, headers);
+    const head = headOf([':status', '200'], headers);
     const early = this.#incoming.release();
     // Whoever reads them counts them.
     this.bytesIn -= early.length;
     this.#interimBytes += head.size;
     this.#end();
     const options: ServerStreamResponseOptions & { sendDate: boolean } = { sendDate: false };
-    if (!this.#stream.destroyed && !this.#stream.closed) this.#stream.respond(head.headers, options);
+    if (!this.#stream.destroyed && !this.#stream.closed) this.#stream.respond(head.list, options);
     return { socket: new StreamCarrier(this.#stream, this.#incoming.complete), early };
   }
 

@@ -126,6 +126,7 @@ export function responseHead(
 
 /** The fields of a trailer section (RFC 9113, section 8.1). Throws a Refusal. */
 export function trailersOf(raw: RawHeaders, limits: { readonly headers: number }, side: Side): RawHeaders {
+  if (raw.length === 0) return raw;
   const { fields } = split(raw, [], side);
   const bytes = textOf('', fields);
   const text = bytes.toString('latin1', 0, bytes.length - 2);

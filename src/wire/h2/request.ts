@@ -6,9 +6,16 @@ import type { ClientHandlers } from '../client.ts';
 import { fault } from '../fault.ts';
 import { type ClientLimits, MAX_INTERIM } from '../limits.ts';
 import { cut } from './cut.ts';
+import { writeTo } from './drain.ts';
 import { responseHead } from './head.ts';
 import { StreamCarrier } from './carrier.ts';
 import { StreamBody } from './incoming.ts';
+
+/** The connection that a request is sent on. */
+export interface RequestOwner {
+  /** Its stream is closed. */
+  over(request: Request): void;
+}
 
 /** One request on an upstream's connection: the sink of its body, and what its answer is read from. */
 export class Request implements Sink {
@@ -40,6 +47,7 @@ export class Request implements Sink {
     length: number,
     limits: ClientLimits,
     handlers: ClientHandlers,
+    owner: RequestOwner,
   ) {
     this.#stream = stream;
     this.#method = method;
@@ -49,9 +57,11 @@ export class Request implements Sink {
     this.#body = new StreamBody(stream, 'upstream_malformed', limits, count => (this.#received += count));
     stream.on('headers', (_headers, _flags, raw) => this.#interim(raw));
     stream.on('response', (_headers, flags, raw) => this.#response(flags, raw));
-    stream.on('drain', () => this.onDrain?.());
     stream.on('error', error => (this.#error = error));
-    stream.on('close', () => this.#close());
+    stream.on('close', () => {
+      this.#close();
+      owner.over(this);
+    });
   }
 
   // ---- in ------------------------------------------------------------------------------------------------------
@@ -143,7 +153,7 @@ export class Request implements Sink {
       this.abort(new Error(`more than the ${this.#length} bytes that were declared`));
       return true;
     }
-    return this.#stream.write(chunk);
+    return writeTo(this.#stream, chunk, this);
   }
 
   end(): void {

@@ -14,20 +14,21 @@ import { LINGER_MS, type WireLimits } from '../limits.ts';
 import type { Connection, ServerHandlers } from '../message.ts';
 import { Progress } from '../progress.ts';
 import { keepCalm } from './calm.ts';
-import { Http2Exchange } from './exchange.ts';
+import { type ExchangeOwner, Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
+import { Crowd, replaceTables } from './tables.ts';
 import { UnseenStreams } from './unseen.ts';
 
 const MIB = 1024 * 1024;
 
 /** The client's leg in HTTP/2 (RFC 9113): each stream is one exchange. */
-export class Http2ServerConnection implements Connection {
+export class Http2ServerConnection implements Connection, ExchangeOwner {
   readonly #session: ServerHttp2Session;
   readonly #socket: Socket;
   readonly #limits: WireLimits;
   readonly #handlers: ServerHandlers;
   readonly #unseen: UnseenStreams;
-  readonly #exchanges = new Set<Http2Exchange>();
+  readonly #exchanges = new Crowd<Http2Exchange>();
   /** performance.now() when the last stream ended. */
   #idleSince = performance.now();
   readonly #progress = new Progress();
@@ -41,6 +42,7 @@ export class Http2ServerConnection implements Connection {
     this.#handlers = handlers;
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
+    replaceTables(session);
     // WebSocket (RFC 8441, section 3). In a second frame: a client that looks only at the first one before it opens a
     // WebSocket goes on in HTTP/1.1. Node's own does, and in HTTP/2 its process ends though the WebSocket is open.
     if (!session.destroyed) session.settings({ enableConnectProtocol: true });
@@ -66,14 +68,16 @@ export class Http2ServerConnection implements Connection {
       refusal = asRefusal(thrown);
       head = unreadableHead(unreadableBytes(raw));
     }
-    const x = new Http2Exchange(stream, head, raw, isEnd, this.#limits);
+    const x = new Http2Exchange(stream, head, raw, isEnd, this.#limits, this);
     this.#exchanges.add(x);
-    stream.on('close', () => {
-      this.#exchanges.delete(x);
-      this.#idleSince = performance.now();
-    });
     if (refusal) this.#handlers.malformed(x, refusal);
     else this.#handlers.request(x);
+  }
+
+  /** The exchange's call: its stream is closed. */
+  over(x: Http2Exchange): void {
+    this.#exchanges.delete(x);
+    this.#idleSince = performance.now();
   }
 
   /** Streams under way. */

@@ -1,13 +1,10 @@
-import {
-  constants,
-  type OutgoingHttpHeaders,
-  type ServerHttp2Stream,
-  type ServerStreamResponseOptions,
-} from 'node:http2';
+import { constants, type ServerHttp2Stream, type ServerStreamResponseOptions } from 'node:http2';
 import type { RawHeaders, Sink } from '../../types.ts';
+import { COALESCE_BYTES } from '../limits.ts';
 import type { WriterOwner } from '../writer.ts';
 import { cut } from './cut.ts';
-import { headOf, type Head } from './fields.ts';
+import { writeTo } from './drain.ts';
+import { headOf, type Head, objectOf } from './fields.ts';
 
 /** One answer on its way out. The head is held so that an answer that is here whole ends without a frame of its own. */
 export class AnswerWriter implements Sink {
@@ -19,7 +16,7 @@ export class AnswerWriter implements Sink {
   readonly #length: number | undefined;
   readonly #isBodyless: boolean;
   #bodyBytes = 0;
-  #head: OutgoingHttpHeaders | null;
+  #head: RawHeaders | null;
   #chunk: Buffer | null = null;
   #trailers: RawHeaders = [];
   #open = true;
@@ -28,17 +25,16 @@ export class AnswerWriter implements Sink {
   constructor(
     stream: ServerHttp2Stream,
     owner: WriterOwner,
-    { headers, size }: Head,
+    { list, size }: Head,
     length: number | undefined,
     isBodyless: boolean,
   ) {
     this.#stream = stream;
     this.#owner = owner;
-    this.#head = headers;
+    this.#head = list;
     this.bytes = size;
     this.#length = length;
     this.#isBodyless = isBodyless;
-    stream.on('wantTrailers', () => this.#sendTrailers());
   }
 
   get #isGone(): boolean {
@@ -58,15 +54,25 @@ export class AnswerWriter implements Sink {
       return true;
     }
     this.flush();
-    return this.#isGone || this.#stream.write(chunk);
+    return this.#isGone || writeTo(this.#stream, chunk, this);
   }
 
   /** Sends what is held. */
   flush(): void {
     const chunk = this.#chunk;
     this.#chunk = null;
+    this.#finishReading();
+    if (this.#head && !this.#isBodyless) this.#stream.once('wantTrailers', () => this.#sendTrailers());
     this.#begin({ waitForTrailers: !this.#isBodyless, endStream: this.#isBodyless });
     if (chunk && !this.#isGone) this.#stream.write(chunk);
+  }
+
+  /**
+   * Reads the end of a request without a body, or Node would end the stream by a reset. Not before a small answer that
+   * leaves whole: Node would find its write under way when the stream closes, and make an error, with a stack, for nobody.
+   */
+  #finishReading(): void {
+    if (this.#stream.endAfterHeaders) this.#stream.resume();
   }
 
   #begin(options: ServerStreamResponseOptions): void {
@@ -91,6 +97,7 @@ export class AnswerWriter implements Sink {
 
   #end(): void {
     if (this.#head && (this.#trailers.length === 0 || this.#isBodyless)) {
+      if (!this.#chunk || this.#chunk.length > COALESCE_BYTES) this.#finishReading();
       this.#begin({ endStream: this.#chunk === null });
       if (this.#chunk && !this.#isGone) this.#stream.end(this.#chunk);
       this.#chunk = null;
@@ -103,9 +110,9 @@ export class AnswerWriter implements Sink {
   #sendTrailers(): void {
     if (this.#isGone) return;
     this.#try(() => {
-      const { headers, size } = headOf({}, this.#trailers);
-      if (this.#trailers.length > 0) this.bytes += size;
-      this.#stream.sendTrailers(headers);
+      const head = headOf([], this.#trailers);
+      if (this.#trailers.length > 0) this.bytes += head.size;
+      this.#stream.sendTrailers(objectOf(head));
     });
   }
 

@@ -1,8 +1,9 @@
+import { sensitiveHeaders } from 'node:http2';
 import { describe, expect, test } from 'vitest';
 import { Refusal } from '../../../src/errors.ts';
 import { fieldLines } from '../../../src/fields.ts';
 import { CHUNKED } from '../../../src/types.ts';
-import { headOf } from '../../../src/wire/h2/fields.ts';
+import { headOf, objectOf } from '../../../src/wire/h2/fields.ts';
 import { requestHead, responseHead, trailersOf } from '../../../src/wire/h2/head.ts';
 import { CLIENT_LIMITS, WIRE_LIMITS } from '../../../src/wire/limits.ts';
 
@@ -178,20 +179,32 @@ describe('trailers', () => {
 });
 
 describe('what is written', () => {
-  test('keeps repeated fields apart, in lower case', () => {
-    const { headers } = headOf({ ':status': 200 }, ['Set-Cookie', 'a', 'X', '1', 'set-cookie', 'b']);
-    expect({ ...headers }).toEqual({ ':status': 200, 'set-cookie': ['a', 'b'], x: '1' });
+  const LIST = ['Set-Cookie', 'a', 'X', '1', 'set-cookie', 'b'];
+
+  test('keeps repeated fields apart, and every field in its place', () => {
+    expect(headOf([':status', '200'], LIST).list).toEqual([':status', '200', ...LIST]);
+  });
+
+  test('as an object, too, in lower case', () => {
+    const head = headOf([':status', '200'], LIST);
+    expect({ ...objectOf(head) }).toEqual({ ':status': '200', 'set-cookie': ['a', 'b'], x: '1' });
   });
 
   test('a name of Object.prototype is a name like any other', () => {
-    expect(Object.entries(headOf({}, ['__proto__', 'a', 'constructor', 'b']).headers)).toEqual([
+    const head = headOf([], ['__proto__', 'a', 'constructor', 'b']);
+    expect(Object.entries(objectOf(head))).toEqual([
       ['__proto__', 'a'],
       ['constructor', 'b'],
     ]);
   });
 
+  test('names what no intermediary may index', () => {
+    const { list } = headOf([], ['x', 'secret'], ['x']);
+    expect((list as unknown as Record<symbol, unknown>)[sensitiveHeaders]).toEqual(['x']);
+  });
+
   test.each(['a\0b', 'a\r\nb', 'Ā'])('%j is never written', value => {
-    expect(() => headOf({}, ['x', value])).toThrow('cannot be written');
-    expect(() => headOf({ ':path': value }, [])).toThrow('cannot be written');
+    expect(() => headOf([], ['x', value])).toThrow('cannot be written');
+    expect(() => headOf([':path', value], [])).toThrow('cannot be written');
   });
 });

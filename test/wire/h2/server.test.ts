@@ -12,12 +12,14 @@ const WIDE = [
   frame(SETTINGS, 0, 0, Buffer.concat([Buffer.of(0, 4), u32(2 ** 31 - 1)])),
   frame(WINDOW_UPDATE, 0, 0, u32(2 ** 31 - 65_536)),
 ];
-const GET = headers(1, [
-  [':method', 'GET'],
-  [':scheme', 'https'],
-  [':authority', 'a.test'],
-  [':path', '/'],
-]);
+const getOn = (id: number): Buffer =>
+  headers(id, [
+    [':method', 'GET'],
+    [':scheme', 'https'],
+    [':authority', 'a.test'],
+    [':path', '/'],
+  ]);
+const GET = getOn(1);
 const BYE = frame(GOAWAY, 0, 0, Buffer.concat([u32(0), u32(NO_ERROR)]));
 /** Bytes: more than the kernel takes. */
 const SIZE = 32 * 1024 * 1024;
@@ -107,4 +109,40 @@ test('a client that reads nothing does not keep a connection that the gate has e
   connection.sweep(later(bodyIdleMs + 500));
   await closed;
   expect(socket.destroyed).toBe(true);
+});
+
+test('a client that does not read a small answer behind a large one is cut off', async () => {
+  const { promise: full, resolve } = Promise.withResolvers<void>();
+  const asked: Exchange[] = [];
+  const { client, socket, connection, closed } = await serve(x => {
+    if (asked.push(x) < 2) return;
+    for (const [i, length] of [SIZE, 100].entries()) {
+      const sink = asked[i]?.respond({ ...answer, length });
+      sink?.write(Buffer.alloc(length));
+      sink?.end([]);
+    }
+    setImmediate(resolve);
+  });
+  client.write(Buffer.concat([PREFACE, ...WIDE, GET, getOn(3)]));
+  await full;
+  connection.sweep(later(0));
+  connection.sweep(later(bodyIdleMs - 500));
+  expect(socket.destroyed).toBe(false);
+  for (const rounds of [1, 2, 3]) connection.sweep(later(idleMs + rounds * bodyIdleMs + 1000));
+  await closed;
+  expect([connection.streams, socket.destroyed]).toEqual([0, true]);
+});
+
+test('many small answers leave nothing of theirs behind', async () => {
+  let asked = 0;
+  const { client, connection } = await serve(x => {
+    asked++;
+    const sink = x.respond({ ...answer, length: 2 });
+    sink.write(Buffer.from('ok'));
+    sink.end([]);
+  });
+  client.resume();
+  client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0)]));
+  for (let id = 1; id < 200; id += 2) client.write(getOn(id));
+  await expect.poll(() => [asked, connection.streams]).toEqual([100, 0]);
 });
