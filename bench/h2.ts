@@ -1,16 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { type AddressInfo, connect, createServer, type Server } from 'node:net';
 import { DOMAIN, type Origin, PATHS } from './origin.ts';
-import type { Running } from './peers/peer.ts';
+import { type Running, takesPart } from './peers/peer.ts';
 import { pinned } from './processes.ts';
 import type { Plan } from './rounds.ts';
 import { note, type Scores } from './scores.ts';
 import type { Setting, Started } from './start.ts';
 import { firstBytes } from './tunnel.ts';
 
-/** The name of this work, and the proxies that speak HTTP/2 with their clients. */
 export const H2_WORK = 'h2';
-const PEERS = ['stubgate', 'nginx'];
 const STREAMS = 16;
 /** Requests before the counted ones, and per second of a sample: h2load counts requests, not time. */
 const WARM_UP = 2000;
@@ -34,10 +32,10 @@ export async function measureH2(
     note('skipped h2: h2load is not there (Debian: apt-get install nghttp2-client)');
     return;
   }
-  const able = running.filter(({ peer }) => PEERS.includes(peer.name));
+  const able = running.filter(({ peer }) => peer.h2 === true);
   for (let round = 0; round < plan.rounds; round++) {
     note(`round ${round + 1} of ${plan.rounds}: ${H2_WORK}`);
-    for (const { peer, proxy } of able) {
+    for (const { peer, proxy } of able.filter(one => takesPart(one.peer, round))) {
       try {
         const { rps, cpu } = await sample(setting, proxy, Math.round(plan.seconds * PER_SECOND));
         scores.add(ROWS.rps, peer.name, rps);

@@ -32,6 +32,8 @@ export interface Result {
   readonly mb_per_s: number;
   readonly tunnels: number;
   readonly tunnels_per_s: number;
+  /** TLS handshakes that continued a session. */
+  readonly resumed: number;
   readonly loadgen_cpu: number;
   readonly proxy_cpu: number;
   readonly cipher: string;
@@ -56,7 +58,7 @@ export function build(): void {
   }
 }
 
-/** Options of loadgen.c by their letter. */
+/** Options of loadgen.c by their letter; empty text for one without a value. */
 export type Options = Readonly<Record<string, string | number>>;
 
 /** The options that make loadgen talk to a proxy; without `running`, straight to the origin. */
@@ -73,7 +75,9 @@ export function route(origin: Origin, running: Running | undefined, host = `api.
 }
 
 function start(core: number, options: Options): ChildProcessByStdio<Writable, Readable, null> {
-  const args = Object.entries(options).flatMap(([letter, value]) => [`-${letter}`, String(value)]);
+  const args = Object.entries(options).flatMap(([letter, value]) =>
+    value === '' ? [`-${letter}`] : [`-${letter}`, String(value)],
+  );
   const [command, all] = pinned(core, BINARY, args);
   return spawn(command, all, { stdio: ['pipe', 'pipe', 'inherit'] });
 }

@@ -55,7 +55,8 @@ daemon off;
 worker_processes 1;
 pid ${dir}/nginx.pid;
 error_log stderr error;
-events { worker_connections 8192; }
+worker_rlimit_nofile 20000;
+events { worker_connections 19000; }
 http {
   access_log off;
   ssl_protocols TLSv1.2 TLSv1.3;

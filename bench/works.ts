@@ -77,6 +77,20 @@ export const WORKS: readonly Work[] = [
     ],
   },
   {
+    name: 'resumed',
+    options: seconds => ({ c: 16, k: 1, w: 0.3, d: seconds, n: 50_000, p: PATHS.small, s: '' }),
+    metrics: [
+      { key: 'resumed', label: 'new tunnels/s, TLS resumed', better: 'higher', value: r => r.rps },
+      cpu('cpuResumed', 'CPU per resumed tunnel, µs'),
+      {
+        key: 'resumedShare',
+        label: 'tunnels that were resumed, %',
+        better: 'higher',
+        value: r => (r.resumed / r.tunnels) * 100,
+      },
+    ],
+  },
+  {
     name: 'names',
     host: NAME_PATTERN,
     options: (seconds, firstName) => ({

@@ -25,6 +25,7 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
   return {
     name: 'stubgate',
     mints: true,
+    h2: true,
     missing: () => unusable(main),
     version: () => `stubgate ${JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version}`,
 
