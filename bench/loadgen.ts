@@ -27,6 +27,8 @@ export interface Result {
   readonly bad: number;
   readonly errors: number;
   readonly dropped: number;
+  /** Tunnels that carried one more request after they had been idle. */
+  readonly again: number;
   readonly seconds: number;
   readonly rps: number;
   readonly mb_per_s: number;
@@ -108,20 +110,26 @@ export interface Held {
   readonly last_error: string;
 }
 
-/** Opens idle tunnels and calls `whileHeld` once they are open. */
+/** Opens idle tunnels, calls `whileHeld` once they are open, and sends one more request in each. */
 export async function hold<T>(
   core: number,
   options: Options,
   whileHeld: (held: Held) => Promise<T>,
-): Promise<T> {
+): Promise<{ readonly whileHeld: T; readonly end: Result }> {
   const child = start(core, options);
   const closed = new Promise(resolve => child.on('close', resolve));
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const next = async <Line>(): Promise<Line> => {
+    const { value, done } = await lines.next();
+    if (done === true) throw new Error('the load generator ended early');
+    return JSON.parse(value) as Line;
+  };
   try {
-    for await (const line of createInterface(child.stdout)) return await whileHeld(JSON.parse(line) as Held);
-    throw new Error('the load generator opened no tunnels');
-  } finally {
+    const result = await whileHeld(await next<Held>());
     child.stdin.end();
-    child.stdout.resume();
+    return { whileHeld: result, end: await next<Result>() };
+  } finally {
+    child.kill();
     await closed;
   }
 }
