@@ -15,9 +15,10 @@
  *                                                                       counted late if the one before was slow
  *   -i S          idle mode: open -c tunnels, one GET each; hold them S seconds or until stdin ends; one more GET each
  *
- * -s resumes with the newest ticket that it has, again and again if the server gives no other (RFC 8446 advises clients
- * to use each once). Prints one JSON line; in idle mode one line when the tunnels are open and one at the end. Exit 0
- * when it ran, whatever it measured; 2 for wrong usage.
+ * -s resumes with the newest ticket that the server gave, once, as OpenSSL does for every client and RFC 8446 (C.4)
+ * advises; without one it makes a full handshake. SIGINT ends a load before its time. Prints one JSON line; in idle
+ * mode one line when the tunnels are open and one at the end. Exit 0 when it ran, whatever it measured; 2 for wrong
+ * usage.
  *
  *   gcc -O2 -Wall -Wextra -o loadgen loadgen.c -lssl -lcrypto
  */
@@ -169,6 +170,12 @@ static long ok, bad, errors, tunnels, resumed, closed_by_peer, started, last_sta
 static uint64_t body_bytes;
 static char last_error[400], cipher[64];
 static int measuring, stopping;
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number) {
+  (void)number;
+  interrupted = 1;
+}
 static int held, failed, opened, dropped, again; /* idle mode */
 static long again_done, again_ok;
 
@@ -651,7 +658,7 @@ static void run_load(void) {
     if (!alive && exhausted()) break;
     poll_once(opt.pace > 0 ? until_due() : 100);
     if (!measuring && seconds_now() - begin >= opt.warmup) open_window();
-    if (measuring && seconds_now() - window_start >= opt.seconds) break;
+    if (interrupted || (measuring && seconds_now() - window_start >= opt.seconds)) break;
   }
   if (!measuring) open_window();
   close_window();
@@ -715,6 +722,7 @@ static void report(void) {
 int main(int argc, char **argv) {
   const char *ca = NULL;
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGINT, interrupt);
   parse(argc, argv, &ca);
   set_up_tls(ca);
   next_name = opt.first_name;

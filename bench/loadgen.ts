@@ -84,9 +84,11 @@ function start(core: number, options: Options): ChildProcessByStdio<Writable, Re
   return spawn(command, all, { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-export function load(core: number, options: Options): Promise<Result> {
+/** `signal`: ends the load before its time; what was measured until then counts. */
+export function load(core: number, options: Options, signal?: AbortSignal): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = start(core, options);
+    signal?.addEventListener('abort', () => child.kill('SIGINT'));
     let text = '';
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
     child.on('error', reject);
@@ -95,6 +97,13 @@ export function load(core: number, options: Options): Promise<Result> {
       else reject(new Error(`the load generator ended with ${code}`));
     });
   });
+}
+
+/** The sample itself. Throws what is wrong with it. */
+export function good(result: Result): Result {
+  const wrong = fault(result);
+  if (wrong !== undefined) throw new Error(wrong);
+  return result;
 }
 
 /** What is wrong with a sample, if anything is. */

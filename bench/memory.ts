@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fault, hold, load, route } from './loadgen.ts';
+import { good, hold, load, route } from './loadgen.ts';
 import { MB, type Origin, PATHS } from './origin.ts';
 import { REFERENCES } from './peers/index.ts';
 import type { Peer, Running } from './peers/peer.ts';
@@ -64,9 +64,7 @@ async function loadedMemory(
   let most = 0;
   const look = setInterval(() => (most = Math.max(most, running.group.rss())), 100);
   try {
-    const result = await load(core, { ...route(origin, running), c: 16, d: seconds, p: PATHS.small });
-    const wrong = fault(result);
-    if (wrong !== undefined) throw new Error(wrong);
+    good(await load(core, { ...route(origin, running), c: 16, d: seconds, p: PATHS.small }));
   } finally {
     clearInterval(look);
   }

@@ -27,3 +27,6 @@ export const PEER_NAMES = ['stubgate', ...OTHERS.map(({ name }) => name)];
 
 /** Those that the project's targets name. */
 export const REFERENCES = ['stubgate', 'nginx', 'squid'];
+
+/** Those that terminate TLS for a fixed name: a limit, not a choice. */
+export const REVERSE = OTHERS.filter(({ mints }) => !mints).map(({ name }) => name);

@@ -12,7 +12,7 @@ const { port, dir, originCa, authorization } = JSON.parse(process.argv[2] ?? '')
 // It has no option for either: it listens on every address, and resolves by the system.
 Object.assign(dns, { lookup: loopback });
 syncBuiltinESMExports();
-const listen = Server.prototype.listen as (this: Server, port: number, host: string) => Server;
+const listen = Reflect.get(Server.prototype, 'listen') as (port: number, host: string) => Server;
 Object.assign(Server.prototype, {
   listen(this: Server, at: number): Server {
     return listen.call(this, at, '127.0.0.1');
