@@ -24,10 +24,13 @@ const NAME = 112;
 const BAR = 190;
 const LINE = 15;
 const HEAD = 24;
-const TOP = 64;
+const TOP = 82;
 const GAP = 14;
 /** Ratio at which a bar is as long as it may be; a longer one is cut off, and its figure says so. */
 const LONGEST = 2;
+
+const LEGEND =
+  'Faint bars: reverse proxies, which take no CONNECT and mint no certificates. In brackets: the value itself. »: the bar is cut off.';
 
 const STYLE = `
 text { font: 11px system-ui, -apple-system, "Segoe UI", sans-serif; fill: #57606a }
@@ -73,7 +76,8 @@ export function picture(rows: readonly Row[], reverse: readonly string[], captio
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${total}" width="${width}" height="${total}" role="img" aria-label="Stubgate beside other proxies">
 <style>${STYLE}</style>
 <text class="head" x="16" y="24">Stubgate beside other proxies: value of each ÷ Stubgate’s</text>
-<text x="16" y="44">${escape(caption)}</text>
+<text x="16" y="42">${escape(caption)}</text>
+<text x="16" y="58">${escape(LEGEND)}</text>
 ${parts.join('\n')}
 </svg>
 `;
@@ -94,7 +98,7 @@ function group({ row, title, ratios }: Bars, x: number, y: number, reverse: read
     const length = Math.max(1, (Math.min(value, LONGEST) / LONGEST) * BAR).toFixed(1);
     const shown = `${value.toFixed(2)} ×${value > LONGEST ? ' »' : ''}  (${figure(median(row.values[peer] ?? []))})`;
     const own = peer === GATE ? ' class="own"' : '';
-    return `<text${own} x="${left - 6}" y="${at}" text-anchor="end">${escape(peer)}</text><rect class="${kind}" x="${left}" y="${at - 9}" width="${length}" height="10" rx="1.5"/><text${own} x="${left + Number(length) + 5}" y="${at}">${escape(shown)}</text>`;
+    return `<text${own} x="${left - 6}" y="${at}" text-anchor="end">${escape(peer)}</text><rect class="${kind}" x="${left}" y="${at - 9}" width="${length}" height="10" rx="1.5"/><text${own} x="${left + BAR + 8}" y="${at}">${escape(shown)}</text>`;
   });
   const one = left + BAR / LONGEST;
   const [from, to] = [y + HEAD - 11, y + HEAD + (ratios.length - 1) * LINE + 3];

@@ -101,7 +101,7 @@ function print({ machine: facts, versions, ceiling, skipped, rows, targets: goal
 function commit({ machine: facts, versions, plan, rows }: Report): void {
   const committed: Committed = { machine: facts, versions, ratios: ratiosOf(rows) };
   writeFileSync(LAST, `${JSON.stringify(committed, undefined, 2)}\n`);
-  const caption = `${facts.cores} × ${facts.cpu}, Node ${facts.node}, one core for each proxy; medians of up to ${plan.rounds} rounds (in brackets: the value)`;
+  const caption = `${facts.cores} × ${facts.cpu}, Node ${facts.node}, one core for each proxy; ${plan.rounds === 1 ? 'one round' : `medians of up to ${plan.rounds} rounds`}`;
   writeFileSync(PICTURE, picture(rows, REVERSE, caption));
 }
 

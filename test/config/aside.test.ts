@@ -82,7 +82,7 @@ describe('a configuration that is read aside', () => {
   });
 
   it('is given up when it is ended', async () => {
-    writeFileSync(file, text(2000));
+    writeFileSync(file, text(800));
     const ended = new AbortController();
     const read = loadAside(file, ended.signal);
     ended.abort();
@@ -92,14 +92,17 @@ describe('a configuration that is read aside', () => {
 });
 
 describe('a watch of a large file', () => {
-  const LARGE = 2000;
+  const LARGE = 800;
   let watch: ConfigWatch | undefined;
   afterEach(() => watch?.close());
 
   function start(): () => Promise<string> {
     const told: string[] = [];
     let wake = (): void => {};
-    const tell = (what: string): void => void (told.push(what), wake());
+    const tell = (what: string): void => {
+      told.push(what);
+      wake();
+    };
     watch = watchConfig(
       file,
       ({ config }) => tell(`good: ${config.rules.length}`),
