@@ -12,6 +12,8 @@ import { MEMORY_WORKS } from './works.ts';
 
 /** Tunnels that are open and idle, by work. */
 const TUNNELS = { idle: 1000, idle10k: 10_000 } as const;
+/** Works that not every peer has the descriptors for, or a run the time. */
+const FOR_REFERENCES: ReadonlySet<string> = new Set(['idle10k', 'load']);
 /** Longest time that the opening of all of them may take, s. */
 const OPENING = 90;
 /** A proxy that buffers without bound is not fed beyond this. */
@@ -157,8 +159,7 @@ export async function measureMemory(
   for (const what of MEMORY_WORKS.filter(name => plan.work.includes(name))) {
     note(what);
     for (const { peer } of running) {
-      // Not every peer has the descriptors and the time for as many.
-      if (what === 'idle10k' && !REFERENCES.includes(peer.name)) continue;
+      if (FOR_REFERENCES.has(what) && !REFERENCES.includes(peer.name)) continue;
       await fresh(peer, what, async proxy => {
         if (what === 'stalled') {
           const growth = await stalledReader(loadCore, origin, proxy, plan.seconds * 2);
