@@ -100,6 +100,8 @@ function print({ machine: facts, versions, ceiling, skipped, rows, targets: goal
 /** Keeps the ratios, and draws the picture. */
 function commit({ machine: facts, versions, plan, rows }: Report): void {
   const committed: Committed = { machine: facts, versions, ratios: ratiosOf(rows) };
+  if (Object.keys(committed.ratios).length === 0)
+    throw new Error('nothing to keep: the gate and a peer must both be measured');
   writeFileSync(LAST, `${JSON.stringify(committed, undefined, 2)}\n`);
   const caption = `${facts.cores} × ${facts.cpu}, Node ${facts.node}, one core for each proxy; ${plan.rounds === 1 ? 'one round' : `medians of up to ${plan.rounds} rounds`}`;
   writeFileSync(PICTURE, picture(rows, REVERSE, caption));
