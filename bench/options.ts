@@ -20,7 +20,7 @@ const WORK_NAMES = [
   SCRUB_WORK,
 ];
 /** What a first look leaves out, for it takes long or needs quiet. */
-const NOT_QUICK = ['keepalive64', 'idle10k', 'load', RULES_WORK, STALLS_WORK, SCRUB_WORK];
+const NOT_QUICK = ['keepalive64', 'idle10k', 'load', 'stalled', RULES_WORK, STALLS_WORK, SCRUB_WORK];
 
 /** The ratios of the last full run, and the picture of it. */
 export const LAST = fileURLToPath(new URL('last.json', import.meta.url));
@@ -95,7 +95,7 @@ export function choose(args: readonly string[]): Choice | undefined {
   const work = selection(values.work, WORK_NAMES, works, '--work');
   const only = selection(values.only, PEER_NAMES, values.quick ? REFERENCES : PEER_NAMES, '--only');
   return {
-    plan: { rounds, seconds: values.quick ? 0.5 : 1.5, work, only },
+    plan: { rounds, seconds: values.quick ? 0.8 : 1.5, work, only },
     gate: resolve(values.gate),
     out: resolve(values.out),
     from: values.from && resolve(values.from),

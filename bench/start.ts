@@ -6,7 +6,7 @@ import type { Peer, Running } from './peers/peer.ts';
 import { note, reason } from './scores.ts';
 
 /** Requests and seconds, whichever ends first: until a compiler at run time has seen enough. */
-const WARM_UP = { n: 50_000, d: 4 };
+const WARM_UP = { n: 40_000, d: 3 };
 
 export interface Setting {
   readonly dir: string;

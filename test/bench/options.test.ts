@@ -13,7 +13,7 @@ describe('what is measured', () => {
 
   test('--quick: one short round of the peers that Debian has and the targets name', () => {
     expect(choose(['--quick'])).toMatchObject({
-      plan: { rounds: 1, seconds: 0.5, only: ['stubgate', 'nginx', 'squid'] },
+      plan: { rounds: 1, seconds: 0.8, only: ['stubgate', 'nginx', 'squid'] },
       isQuick: true,
     });
   });
