@@ -11,8 +11,6 @@ import { type Setting, startPeer } from './start.ts';
 import { firstBytes } from './tunnel.ts';
 
 export const H2_WORK = 'h2';
-/** The proxies that speak HTTP/2 with their clients. */
-const PEERS = ['stubgate', 'nginx', 'caddy', 'haproxy'];
 const STREAMS = 16;
 /** Requests before the counted ones, and per second of a sample: h2load counts requests, not time. */
 const WARM_UP = 2000;
@@ -44,7 +42,7 @@ export async function measureH2(
     note('skipped h2: h2load is not there (Debian: apt-get install nghttp2-client)');
     return;
   }
-  const able = [...all.filter(peer => PEERS.includes(peer.name) && peer.missing() === undefined), nodeHttp2];
+  const able = [...all.filter(peer => peer.h2 === true && peer.missing() === undefined), nodeHttp2];
   for (const upstream of UPSTREAMS) {
     const origin = await startOrigin(
       join(setting.dir, `origin ${upstream}`.replaceAll(/\W/g, '-')),

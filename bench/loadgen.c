@@ -11,11 +11,14 @@
  *   -w S          warm-up, not counted                    -H 'A: b'     one more request header line
  *   -C 'A: b'     one more header line on CONNECT         -l N          body bytes that every reply must have
  *   -V ca.pem     verify certificate and host name        -s            resume TLS sessions
- *   -P pgid       CPU time of that process group          -i S          idle mode: open -c tunnels, one GET each,
- *                                                                       hold them S seconds or until stdin ends
+ *   -P pgid       CPU time of that process group          -g MS         paced: a request each MS ms in each tunnel,
+ *                                                                       counted late if the one before was slow
+ *   -i S          idle mode: open -c tunnels, one GET each; hold them S seconds or until stdin ends; one more GET each
  *
- * Prints one JSON line; in idle mode one line when the tunnels are open and one at the end. Exit 0 when it ran,
- * whatever it measured; 2 for wrong usage.
+ * -s resumes with the newest ticket that the server gave, once, as OpenSSL does for every client and RFC 8446 (C.4)
+ * advises; without one it makes a full handshake. SIGINT ends a load before its time. Prints one JSON line; in idle
+ * mode one line when the tunnels are open and one at the end. Exit 0 when it ran, whatever it measured; 2 for wrong
+ * usage.
  *
  *   gcc -O2 -Wall -Wextra -o loadgen loadgen.c -lssl -lcrypto
  */
@@ -41,17 +44,18 @@
 #include <unistd.h>
 
 enum {
-  MAX_CONNECTIONS = 4096,
+  MAX_CONNECTIONS = 12000,
   MAX_NAMES = 65536,
   MAX_REQUESTS = 20000000,
   MAX_SECONDS = 120,
   MAX_ERRORS = 200,
-  OPENING_AT_ONCE = 50, /* idle mode */
+  AT_ONCE = 50,         /* idle mode: under way together */
+  AGAIN_SECONDS = 60,   /* idle mode: for the last request of all */
   HEAD_BYTES = 16384,
 };
 
-enum state { FREE, TCP, CONNECT_SEND, CONNECT_REPLY, HANDSHAKE, REQUEST, RESPONSE, IDLE };
-static const char *const STATE[] = {"free", "tcp", "connect", "connect reply", "handshake", "request", "response", "idle"};
+enum state { FREE, TCP, CONNECT_SEND, CONNECT_REPLY, HANDSHAKE, REQUEST, RESPONSE, IDLE, PAUSED };
+static const char *const STATE[] = {"free", "tcp", "connect", "connect reply", "handshake", "request", "response", "idle", "paused"};
 
 enum chunk_state { CHUNK_SIZE, CHUNK_DATA, CHUNK_END, TRAILER };
 
@@ -72,6 +76,7 @@ struct conn {
   long body_left, body_got, requests;
   int measured;         /* the request began within the measured window */
   uint64_t t_start, t_tcp, t_tunnel, t_tls, t_request, t_first;
+  uint64_t t_due;       /* paced: when the next request is */
 };
 
 /* ---- what was asked for ---- */
@@ -80,7 +85,7 @@ static struct {
   struct sockaddr_in to;
   int proxied, resume, idle, connections, names, first_name;
   long per_connection, requests, body_bytes;
-  double seconds, warmup, hold;
+  double seconds, warmup, hold, pace /* ms */;
   pid_t group;
   char host[200], port[16], path[1024], header[1024], connect_header[1024];
 } opt = {.connections = 1, .first_name = 1, .body_bytes = -1, .seconds = 10, .path = "/"};
@@ -165,7 +170,14 @@ static long ok, bad, errors, tunnels, resumed, closed_by_peer, started, last_sta
 static uint64_t body_bytes;
 static char last_error[400], cipher[64];
 static int measuring, stopping;
-static int held, failed, opened, dropped; /* idle mode */
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int number) {
+  (void)number;
+  interrupted = 1;
+}
+static int held, failed, opened, dropped, again; /* idle mode */
+static long again_done, again_ok;
 
 /* ---- connections ---- */
 
@@ -217,6 +229,7 @@ static void start(struct conn *c) {
   c->state = TCP;
   c->t_start = now();
   c->requests = 0;
+  c->t_due = 0;
   c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   if (c->fd < 0) return fail(c, "socket");
   int one = 1;
@@ -239,6 +252,11 @@ static void set_request(struct conn *c) {
                         default_port ? "" : ":", default_port ? "" : opt.port, opt.header, *opt.header ? "\r\n" : "");
   c->out_off = c->head_len = c->in_body = 0;
   c->t_request = now();
+  if (opt.pace > 0) { /* counted from when it was due: what a stall holds up is not left out */
+    uint64_t step = (uint64_t)(opt.pace * 1e6);
+    if (c->t_due) c->t_request = c->t_due;
+    c->t_due = c->t_request + step;
+  }
   c->t_first = 0;
   c->measured = measuring;
   c->state = REQUEST;
@@ -332,12 +350,18 @@ static void finished(struct conn *c) {
   } else if (c->measured && measuring) {
     record(c);
   }
-  if (opt.idle) {
+  if (again) {
+    again_done++;
+    again_ok += c->status == 200;
+    c->state = IDLE;
+  } else if (opt.idle) {
     c->state = IDLE;
     held++;
   } else if (c->close_after || stopping || (opt.requests && started >= opt.requests) || (opt.per_connection && c->requests >= opt.per_connection)) {
     closed_by_peer += c->close_after;
     end_connection(c, 1);
+  } else if (c->t_due > now()) {
+    c->state = PAUSED;
   } else {
     set_request(c);
   }
@@ -477,9 +501,17 @@ static int on_response(struct conn *c) {
 }
 
 static int on_idle(struct conn *c) {
+  if (c->state == PAUSED && c->t_due <= now()) {
+    set_request(c);
+    return 1;
+  }
   int n = SSL_read(c->ssl, buf, sizeof buf);
   int e = n > 0 ? SSL_ERROR_NONE : SSL_get_error(c->ssl, n);
   if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE) return 0;
+  if (c->state == PAUSED) {
+    fail(c, "closed by the peer");
+    return 0;
+  }
   dropped++;
   held--;
   end_connection(c, 0);
@@ -495,13 +527,14 @@ static void drive(struct conn *c, uint32_t events) {
       case HANDSHAKE: more = on_handshake(c); break;
       case REQUEST: more = on_request(c); break;
       case RESPONSE: more = on_response(c); break;
-      case IDLE: more = on_idle(c); break;
+      case IDLE: case PAUSED: more = on_idle(c); break;
     }
 }
 
-static void poll_once(int ms) {
+static void poll_once(double ms) {
   struct epoll_event events[256];
-  int n = epoll_wait(epoll_fd, events, 256, ms);
+  struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms * 1e6) % 1000000000};
+  int n = epoll_pwait2(epoll_fd, events, 256, &t, NULL);
   for (int i = 0; i < n; i++) drive(events[i].data.ptr, events[i].events);
 }
 
@@ -539,7 +572,7 @@ static void set_text(char *to, size_t size, const char *text) {
 
 static void parse(int argc, char **argv, const char **ca) {
   int o, addressed = 0;
-  while ((o = getopt(argc, argv, "x:A:t:r:o:p:c:k:n:d:w:H:C:l:V:sP:i:")) != -1) switch (o) {
+  while ((o = getopt(argc, argv, "x:A:t:r:o:p:c:k:n:d:w:H:C:l:V:sP:i:g:")) != -1) switch (o) {
       case 'x': case 'A': set_address(optarg); opt.proxied = o == 'x'; addressed++; break;
       case 't': set_target(optarg); break;
       case 'r': opt.names = (int)number(optarg, 1, MAX_NAMES); break;
@@ -555,6 +588,7 @@ static void parse(int argc, char **argv, const char **ca) {
       case 'l': opt.body_bytes = (long)number(optarg, 0, 1e12); break;
       case 'V': *ca = optarg; break;
       case 's': opt.resume = 1; break;
+      case 'g': opt.pace = number(optarg, 0.05, 1000); break;
       case 'P': opt.group = (pid_t)number(optarg, 1, 1e9); break;
       case 'i': opt.hold = number(optarg, 0, MAX_SECONDS); opt.idle = 1; break;
       default: usage("unknown option; the head of loadgen.c lists them", NULL);
@@ -599,6 +633,18 @@ static void close_window(void) {
   window_cpu = group_cpu(opt.group) - window_cpu;
 }
 
+/* ms until the first paused connection has its turn. */
+static double until_due(void) {
+  double least = 100;
+  uint64_t t = now();
+  for (int i = 0; i < opt.connections; i++) {
+    if (conns[i].state != PAUSED) continue;
+    double ms = conns[i].t_due > t ? (double)(conns[i].t_due - t) / 1e6 : 0;
+    if (ms < least) least = ms;
+  }
+  return least;
+}
+
 static void run_load(void) {
   double begin = seconds_now();
   if (opt.warmup <= 0) open_window();
@@ -606,12 +652,13 @@ static void run_load(void) {
     int alive = 0;
     for (int i = 0; i < opt.connections; i++) {
       if (conns[i].state == FREE) start(&conns[i]);
+      if (conns[i].state == PAUSED) drive(&conns[i], 0);
       alive += conns[i].state != FREE;
     }
     if (!alive && exhausted()) break;
-    poll_once(100);
+    poll_once(opt.pace > 0 ? until_due() : 100);
     if (!measuring && seconds_now() - begin >= opt.warmup) open_window();
-    if (measuring && seconds_now() - window_start >= opt.seconds) break;
+    if (interrupted || (measuring && seconds_now() - window_start >= opt.seconds)) break;
   }
   if (!measuring) open_window();
   close_window();
@@ -620,7 +667,7 @@ static void run_load(void) {
 static void open_tunnels(void) {
   open_window();
   while (held + failed + dropped < opt.connections && seconds_now() - window_start < opt.seconds) {
-    while (opened < opt.connections && opened - held - failed - dropped < OPENING_AT_ONCE) start(&conns[opened++]);
+    while (opened < opt.connections && opened - held - failed - dropped < AT_ONCE) start(&conns[opened++]);
     poll_once(100);
   }
   close_window();
@@ -638,11 +685,29 @@ static void hold_tunnels(void) {
   }
 }
 
+/* Each held tunnel carries one more request: one that was only forgotten, not closed, is found out. */
+static void use_tunnels_again(void) {
+  again = 1;
+  stopping = 0;
+  double until = seconds_now() + AGAIN_SECONDS;
+  long sent = 0, before = errors;
+  for (int next = 0; seconds_now() < until;) {
+    for (; next < opt.connections && sent - again_done - (errors - before) < AT_ONCE; next++) {
+      if (conns[next].state != IDLE) continue;
+      sent++;
+      set_request(&conns[next]);
+      drive(&conns[next], 0);
+    }
+    if (next == opt.connections && again_done + (errors - before) >= sent) break;
+    poll_once(100);
+  }
+}
+
 static void report(void) {
   printf("{\"ok\":%ld,\"bad\":%ld,\"errors\":%ld,\"seconds\":%.3f,\"rps\":%.1f,\"mb_per_s\":%.1f", ok, bad, errors, window_seconds,
          (double)ok / window_seconds, (double)body_bytes / window_seconds / 1e6);
-  printf(",\"tunnels\":%ld,\"tunnels_per_s\":%.1f,\"resumed\":%ld,\"closed_by_peer\":%ld,\"dropped\":%d", tunnels,
-         (double)tunnels / window_seconds, resumed, closed_by_peer, dropped);
+  printf(",\"tunnels\":%ld,\"tunnels_per_s\":%.1f,\"resumed\":%ld,\"closed_by_peer\":%ld,\"dropped\":%d,\"again\":%ld", tunnels,
+         (double)tunnels / window_seconds, resumed, closed_by_peer, dropped, again_ok);
   printf(",\"loadgen_cpu\":%.3f,\"proxy_cpu\":%.3f,\"cipher\":\"%s\",\"last_status\":%ld,\"last_error\":\"%s\"", window_own_cpu, window_cpu, cipher,
          last_status, last_error);
   print_samples("latency_us", &s_latency);
@@ -657,6 +722,7 @@ static void report(void) {
 int main(int argc, char **argv) {
   const char *ca = NULL;
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGINT, interrupt);
   parse(argc, argv, &ca);
   set_up_tls(ca);
   next_name = opt.first_name;
@@ -667,6 +733,7 @@ int main(int argc, char **argv) {
   if (opt.idle) {
     open_tunnels();
     hold_tunnels();
+    use_tunnels_again();
   } else {
     run_load();
   }

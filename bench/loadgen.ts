@@ -27,11 +27,15 @@ export interface Result {
   readonly bad: number;
   readonly errors: number;
   readonly dropped: number;
+  /** Tunnels that carried one more request after they had been idle. */
+  readonly again: number;
   readonly seconds: number;
   readonly rps: number;
   readonly mb_per_s: number;
   readonly tunnels: number;
   readonly tunnels_per_s: number;
+  /** TLS handshakes that continued a session. */
+  readonly resumed: number;
   readonly loadgen_cpu: number;
   readonly proxy_cpu: number;
   readonly cipher: string;
@@ -56,7 +60,7 @@ export function build(): void {
   }
 }
 
-/** Options of loadgen.c by their letter. */
+/** Options of loadgen.c by their letter; empty text for one without a value. */
 export type Options = Readonly<Record<string, string | number>>;
 
 /** The options that make loadgen talk to a proxy; without `running`, straight to the origin. */
@@ -73,14 +77,18 @@ export function route(origin: Origin, running: Running | undefined, host = `api.
 }
 
 function start(core: number, options: Options): ChildProcessByStdio<Writable, Readable, null> {
-  const args = Object.entries(options).flatMap(([letter, value]) => [`-${letter}`, String(value)]);
+  const args = Object.entries(options).flatMap(([letter, value]) =>
+    value === '' ? [`-${letter}`] : [`-${letter}`, String(value)],
+  );
   const [command, all] = pinned(core, BINARY, args);
   return spawn(command, all, { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-export function load(core: number, options: Options): Promise<Result> {
+/** `signal`: ends the load before its time; what was measured until then counts. */
+export function load(core: number, options: Options, signal?: AbortSignal): Promise<Result> {
   return new Promise((resolve, reject) => {
     const child = start(core, options);
+    signal?.addEventListener('abort', () => child.kill('SIGINT'));
     let text = '';
     child.stdout.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
     child.on('error', reject);
@@ -89,6 +97,13 @@ export function load(core: number, options: Options): Promise<Result> {
       else reject(new Error(`the load generator ended with ${code}`));
     });
   });
+}
+
+/** The sample itself. Throws what is wrong with it. */
+export function good(result: Result): Result {
+  const wrong = fault(result);
+  if (wrong !== undefined) throw new Error(wrong);
+  return result;
 }
 
 /** What is wrong with a sample, if anything is. */
@@ -104,20 +119,26 @@ export interface Held {
   readonly last_error: string;
 }
 
-/** Opens idle tunnels and calls `whileHeld` once they are open. */
+/** Opens idle tunnels, calls `whileHeld` once they are open, and sends one more request in each. */
 export async function hold<T>(
   core: number,
   options: Options,
   whileHeld: (held: Held) => Promise<T>,
-): Promise<T> {
+): Promise<{ readonly whileHeld: T; readonly end: Result }> {
   const child = start(core, options);
   const closed = new Promise(resolve => child.on('close', resolve));
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  const next = async <Line>(): Promise<Line> => {
+    const { value, done } = await lines.next();
+    if (done === true) throw new Error('the load generator ended early');
+    return JSON.parse(value) as Line;
+  };
   try {
-    for await (const line of createInterface(child.stdout)) return await whileHeld(JSON.parse(line) as Held);
-    throw new Error('the load generator opened no tunnels');
-  } finally {
+    const result = await whileHeld(await next<Held>());
     child.stdin.end();
-    child.stdout.resume();
+    return { whileHeld: result, end: await next<Result>() };
+  } finally {
+    child.kill();
     await closed;
   }
 }

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { hold, load, route } from './loadgen.ts';
+import { good, hold, load, route } from './loadgen.ts';
 import { MB, type Origin, PATHS } from './origin.ts';
+import { REFERENCES } from './peers/index.ts';
 import type { Peer, Running } from './peers/peer.ts';
 import type { Plan } from './rounds.ts';
 import { note, type Scores } from './scores.ts';
@@ -9,7 +10,12 @@ import { type Setting, type Started, startPeer } from './start.ts';
 import { firstBytes, get, openTunnel } from './tunnel.ts';
 import { MEMORY_WORKS } from './works.ts';
 
-const IDLE_TUNNELS = 1000;
+/** Tunnels that are open and idle, by work. */
+const TUNNELS = { idle: 1000, idle10k: 10_000 } as const;
+/** Works that not every peer has the descriptors for, or a run the time. */
+const FOR_REFERENCES: ReadonlySet<string> = new Set(['idle10k', 'load']);
+/** Longest time that the opening of all of them may take, s. */
+const OPENING = 90;
 /** A proxy that buffers without bound is not fed beyond this. */
 const ENOUGH_BYTES = 1500 * MB;
 /** What must arrive once the client reads on. */
@@ -27,16 +33,44 @@ async function warmUp(core: number, origin: Origin, running: Running, seconds: n
   await delay(500);
 }
 
-/** Memory before and with 1,000 tunnels, each of which has carried one request. */
-async function idleMemory(core: number, origin: Origin, running: Running, warm: number): Promise<IdleMemory> {
+/** Memory before and with many tunnels, each of which has carried one request; none may be lost, and each carries one more. */
+async function idleMemory(
+  core: number,
+  origin: Origin,
+  running: Running,
+  { tunnels, warm }: { readonly tunnels: number; readonly warm: number },
+): Promise<IdleMemory> {
   await warmUp(core, origin, running, warm);
   const before = running.group.rss();
-  const options = { ...route(origin, running), i: 30, d: 60, c: IDLE_TUNNELS, p: PATHS.small };
-  return hold(core, options, async ({ held, last_error }) => {
-    if (held !== IDLE_TUNNELS) throw new Error(`only ${held} of ${IDLE_TUNNELS} idle tunnels: ${last_error}`);
+  const options = { ...route(origin, running), i: 60, d: OPENING, c: tunnels, p: PATHS.small };
+  const { whileHeld, end } = await hold(core, options, async ({ held, last_error }) => {
+    if (held !== tunnels) throw new Error(`only ${held} of ${tunnels} idle tunnels: ${last_error}`);
     await delay(500);
     return { before, after: running.group.rss() };
   });
+  const { again, dropped, last_error } = end;
+  if (again !== tunnels)
+    throw new Error(
+      `only ${again} of ${tunnels} tunnels carried one more request, ${dropped} were closed: ${last_error}`,
+    );
+  return whileHeld;
+}
+
+/** Most memory while 16 tunnels are busy for `seconds`, bytes. */
+async function loadedMemory(
+  core: number,
+  origin: Origin,
+  running: Running,
+  seconds: number,
+): Promise<number> {
+  let most = 0;
+  const look = setInterval(() => (most = Math.max(most, running.group.rss())), 100);
+  try {
+    good(await load(core, { ...route(origin, running), c: 16, d: seconds, p: PATHS.small }));
+  } finally {
+    clearInterval(look);
+  }
+  return most;
 }
 
 /** Most memory that the proxy takes on while a client has asked for 1 GB and does not read on, bytes. */
@@ -86,10 +120,17 @@ async function readOn(socket: Socket): Promise<void> {
 
 const lower = { better: 'lower' } as const;
 const ROWS = {
-  idle: { ...lower, key: 'idle', label: 'memory with 1,000 idle tunnels, MB' },
-  perTunnel: { ...lower, key: 'perTunnel', label: 'memory per idle tunnel, KB' },
+  idle: [
+    { ...lower, key: 'idle', label: 'memory with 1,000 idle tunnels, MB' },
+    { ...lower, key: 'perTunnel', label: 'memory per idle tunnel, KB' },
+  ],
+  idle10k: [
+    { ...lower, key: 'idle10k', label: 'memory with 10,000 idle tunnels, MB' },
+    { ...lower, key: 'perTunnel10k', label: 'memory per tunnel of 10,000, KB' },
+  ],
+  load: { ...lower, key: 'load', label: 'most memory with 16 busy tunnels, MB' },
   stalled: { ...lower, key: 'stalled', label: 'growth while a client does not read 1 GB, MB' },
-};
+} as const;
 
 /** Each on a fresh process: what a loaded one has freed it would use again, unseen. */
 export async function measureMemory(
@@ -118,15 +159,23 @@ export async function measureMemory(
   for (const what of MEMORY_WORKS.filter(name => plan.work.includes(name))) {
     note(what);
     for (const { peer } of running) {
+      if (FOR_REFERENCES.has(what) && !REFERENCES.includes(peer.name)) continue;
       await fresh(peer, what, async proxy => {
         if (what === 'stalled') {
           const growth = await stalledReader(loadCore, origin, proxy, plan.seconds * 2);
           scores.add(ROWS.stalled, peer.name, growth / MB);
-          return;
+        } else if (what === 'load') {
+          const most = await loadedMemory(loadCore, origin, proxy, plan.seconds * 3);
+          scores.add(ROWS.load, peer.name, most / MB);
+        } else {
+          const tunnels = TUNNELS[what];
+          const { before, after } = await idleMemory(loadCore, origin, proxy, {
+            tunnels,
+            warm: plan.seconds,
+          });
+          scores.add(ROWS[what][0], peer.name, after / MB);
+          scores.add(ROWS[what][1], peer.name, (after - before) / tunnels / 1e3);
         }
-        const { before, after } = await idleMemory(loadCore, origin, proxy, plan.seconds);
-        scores.add(ROWS.idle, peer.name, after / MB);
-        scores.add(ROWS.perTunnel, peer.name, (after - before) / IDLE_TUNNELS / 1e3);
       });
     }
   }

@@ -19,6 +19,8 @@ export const PATHS = {
   huge: '/v1/huge',
   /** Gives the credential back. */
   echo: '/v1/echo',
+  /** On the vault's port: wants no credential. */
+  open: '/v1/open',
 } as const;
 
 export const SMALL = JSON.stringify({
@@ -43,6 +45,8 @@ export const PAGE = JSON.stringify(
 
 export interface Origin {
   readonly port: number;
+  /** Speaks as much of HashiCorp Vault's protocol as one credential needs; its value is another one each time. */
+  readonly vaultPort: number;
   /** The only `Authorization` that it accepts. */
   readonly authorization: string;
   readonly ca: KeyPair;
@@ -57,7 +61,8 @@ daemon off;
 worker_processes 1;
 pid ${dir}/nginx.pid;
 error_log stderr error;
-events { worker_connections 8192; }
+worker_rlimit_nofile 20000;
+events { worker_connections 19000; }
 http {
   access_log off;
   ssl_protocols TLSv1.2 TLSv1.3;
@@ -75,7 +80,7 @@ export async function startOrigin(dir: string, core: number, http2 = false): Pro
   const ca = createCa(dir, 'origin-ca');
   const identity = issue(dir, 'origin', ca, `*.${DOMAIN}`);
   const authorization = `Bearer ghp_${randomBytes(18).toString('hex')}`;
-  const port = await freePort();
+  const [port, vaultPort] = [await freePort(), await freePort()];
   writeFiles(dir);
   const config = join(dir, 'origin.conf');
   const http = `
@@ -93,11 +98,20 @@ export async function startOrigin(dir: string, core: number, http2 = false): Pro
     location = ${PATHS.file} { alias ${dir}/file.bin; }
     location = ${PATHS.huge} { alias ${dir}/huge.bin; }
     location / { return 404; }
+  }
+  server {
+    listen 127.0.0.1:${vaultPort} ssl;
+    ssl_certificate ${identity.cert};
+    ssl_certificate_key ${identity.key};
+    location = /v1/auth/token/lookup-self { return 200 '{"data":{"ttl":0,"renewable":false}}'; }
+    location /v1/secret/data/ { return 200 '{"data":{"data":{"token":"sk-$request_id"},"metadata":{"version":1}}}'; }
+    location = ${PATHS.open} { return 200 '${SMALL}'; }
+    location / { return 404 '{"errors":[]}'; }
   }`;
   writeFileSync(config, nginxConfig(dir, http));
   const args = ['-p', dir, '-c', config, '-e', 'stderr'];
   const group = await startGroup('nginx', args, { name: 'origin', core, log: join(dir, 'origin.log'), port });
-  return { port, authorization, ca, group, http2 };
+  return { port, vaultPort, authorization, ca, group, http2 };
 }
 
 function writeFiles(dir: string): void {

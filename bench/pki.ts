@@ -25,11 +25,11 @@ export function createCa(dir: string, name: string): KeyPair {
   return pair;
 }
 
-/** A P-256 server certificate for one name, which may be a wildcard. */
+/** A P-256 server certificate for one name, which may be a wildcard, and for 127.0.0.1. */
 export function issue(dir: string, name: string, ca: KeyPair, host: string): KeyPair {
   const pair = files(dir, name);
   openssl(['req', '-x509', ...P256, '-keyout', pair.key, '-out', pair.cert, '-subj', `/CN=${host}`, '-CA', ca.cert,
-    '-CAkey', ca.key, '-addext', `subjectAltName=DNS:${host}`, '-addext', 'basicConstraints=critical,CA:FALSE',
+    '-CAkey', ca.key, '-addext', `subjectAltName=DNS:${host},IP:127.0.0.1`, '-addext', 'basicConstraints=critical,CA:FALSE',
     '-addext', 'extendedKeyUsage=serverAuth']); // biome-ignore format: one command
   return pair;
 }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { fault, load, type Result, route } from './loadgen.ts';
 import { PATHS } from './origin.ts';
-
+import { takesPart } from './peers/peer.ts';
 import { note, type Scores } from './scores.ts';
 import type { Setting, Started } from './start.ts';
 import { NEW_NAMES, type Work, WORKS } from './works.ts';
@@ -37,7 +37,7 @@ export async function measureRounds(
     for (const work of works) {
       note(`round ${round + 1} of ${plan.rounds}: ${work.name}`);
       for (const one of turn) {
-        if (work.host !== undefined && !one.peer.mints) continue;
+        if (!takesPart(one.peer, round) || (work.host !== undefined && !one.peer.mints)) continue;
         await takeSample(setting, plan, one, work, round, scores);
         await delay(150);
       }

@@ -1,78 +1,40 @@
-import { chmodSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
-import { H2_WORK, measureH2 } from './h2.ts';
-import { build, moveSelf, OUT } from './loadgen.ts';
-import { machine, twoCores } from './machine.ts';
+import { dirname, join } from 'node:path';
+import { type Committed, ratiosOf, warnings } from './compare.ts';
+import { measureH2 } from './h2.ts';
+import { build, moveSelf, type Result } from './loadgen.ts';
+import { type Machine, machine, twoCores } from './machine.ts';
 import { measureMemory } from './memory.ts';
+import { type Choice, choose, HELP, LAST, PICTURE, UsageError } from './options.ts';
 import { DOMAIN, startOrigin } from './origin.ts';
-import { PEER_NAMES, peers } from './peers/index.ts';
+import { peers, REVERSE } from './peers/index.ts';
 import { nodeHttp2 } from './peers/node-http2.ts';
-import { BUILT } from './peers/stubgate.ts';
+import { picture } from './picture.ts';
 import { cleanUpAtExit, removeAtExit } from './processes.ts';
-import { ratioTable, spreadTable, targetLines, targets } from './report.ts';
+import { ratioTable, type Row, spreadTable } from './report.ts';
 import { measureCeiling, measureRounds, type Plan } from './rounds.ts';
+import { measureRules } from './rules.ts';
 import { Scores } from './scores.ts';
+import { measureScrub } from './scrubbing.ts';
+import { measureStalls } from './stalls.ts';
 import { startPeers } from './start.ts';
-import { MEMORY_WORKS, NAME_PATTERN, NEW_NAMES, WORKS } from './works.ts';
+import { type Target, targetLines, targets } from './targets.ts';
+import { NAME_PATTERN, NEW_NAMES } from './works.ts';
 
-const WORK_NAMES = [...WORKS.map(work => work.name), H2_WORK, ...MEMORY_WORKS];
-
-const HELP = `usage: npm run bench -- [options]
-
-Measures the gate beside its peers on this machine, on loopback, one core for the proxy under test and one for the
-origin and the load generator. Progress on stderr, tables on stdout; what it means: bench/README.md.
-
-  --quick           one short round: under 90 s, for a first look
-  --rounds N        rounds, default 5 (under 10 minutes)
-  --only A,B        peers: ${PEER_NAMES.join(', ')}
-  --work A,B        work: ${WORK_NAMES.join(', ')}
-  --gate FILE       the built gate, default dist/main.js
-  --out FILE        where all numbers go as JSON, default bench/out/bench.json
-  --help
-
-Exit: 0 measured, 1 a sample was invalid or something failed, 2 wrong usage.
-`;
-
-interface Choice {
+/** bench.json; bench/README.md describes it. */
+interface Report {
+  readonly machine: Machine;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly skipped: readonly string[];
+  readonly ceiling: Result;
   readonly plan: Plan;
-  readonly gate: string;
-  readonly out: string;
+  readonly rows: readonly Row[];
+  readonly targets: readonly Target[];
+  readonly invalid: readonly string[];
 }
 
-class UsageError extends Error {}
-
-/** A comma-separated selection; without one, everything. */
-function selection(text: string | undefined, known: readonly string[], option: string): readonly string[] {
-  const chosen = text?.split(',') ?? known;
-  const unknown = chosen.find(name => !known.includes(name));
-  if (unknown !== undefined) throw new UsageError(`${option}: no "${unknown}"; one of ${known.join(', ')}`);
-  return chosen;
-}
-
-function choose(): Choice | undefined {
-  const { values } = parseArgs({
-    options: {
-      quick: { type: 'boolean', default: false },
-      rounds: { type: 'string' },
-      only: { type: 'string' },
-      work: { type: 'string' },
-      gate: { type: 'string', default: BUILT },
-      out: { type: 'string', default: join(OUT, 'bench.json') },
-      help: { type: 'boolean', default: false },
-    },
-  });
-  if (values.help) return undefined;
-  const rounds = Number(values.rounds ?? (values.quick ? 1 : 5));
-  if (!Number.isInteger(rounds) || rounds < 1 || rounds > 20) throw new UsageError('--rounds: 1 to 20');
-  const work = selection(values.work, WORK_NAMES, '--work');
-  const only = selection(values.only, PEER_NAMES, '--only');
-  const seconds = values.quick ? 0.6 : 2;
-  return { plan: { rounds, seconds, work, only }, gate: resolve(values.gate), out: resolve(values.out) };
-}
-
-async function main({ plan, gate, out }: Choice): Promise<boolean> {
+async function measure({ plan, gate }: Choice): Promise<Report> {
   cleanUpAtExit();
   const facts = machine();
   const [loadCore, proxyCore] = twoCores();
@@ -95,41 +57,82 @@ async function main({ plan, gate, out }: Choice): Promise<boolean> {
   for (const { proxy } of started.running) await proxy.group.stop();
   await measureH2(setting, plan, chosen, scores);
   await measureMemory(setting, plan, started, scores);
+  if (started.running.some(({ peer }) => peer.name === 'stubgate')) {
+    await measureRules(setting, plan, gate, scores);
+    await measureStalls(setting, plan, gate, scores);
+    measureScrub(setting, plan, scores);
+  }
   await origin.group.stop();
-
-  const { rows } = scores;
-  const invalid = [...started.failed, ...scores.invalid];
-  const goals = targets(rows);
-  const columns = [...started.running.map(({ peer }) => peer.name), nodeHttp2.name];
-  const report = {
+  return {
     machine: facts,
     versions: started.versions,
     skipped: started.skipped,
     ceiling,
     plan,
-    rows,
-    targets: goals,
-    invalid,
+    rows: scores.rows,
+    targets: targets(scores.rows),
+    invalid: [...started.failed, ...scores.invalid],
   };
-  mkdirSync(dirname(out), { recursive: true });
-  writeFileSync(out, `${JSON.stringify(report, undefined, 2)}\n`);
+}
 
+/** JSON has no NaN: an invalid value stands there as null. */
+function read(file: string): Report {
+  const report = JSON.parse(readFileSync(file, 'utf8'), (_, value: unknown) =>
+    value === null ? Number.NaN : value,
+  ) as Report;
+  return { ...report, targets: targets(report.rows) };
+}
+
+function print({ machine: facts, versions, ceiling, skipped, rows, targets: goals, invalid }: Report): void {
+  const hasBare = rows.some(({ values }) => values[nodeHttp2.name]);
+  const columns = [...Object.keys(versions), ...(hasBare ? [nodeHttp2.name] : [])];
   const lines = [
     `${facts.cores} × ${facts.cpu}, ${facts.memory_gb} GB, Linux ${facts.kernel}, Node ${facts.node}, load ${facts.load} at the start`,
-    Object.values(started.versions).join(', '),
+    Object.values(versions).join(', '),
     `Origin and load generator alone, 16 connections: ${Math.round(ceiling.rps).toLocaleString('en-US')} requests/s`,
-    ...started.skipped.map(line => `Skipped: ${line}`),
+    ...skipped.map(line => `Skipped: ${line}`),
     `\n${ratioTable(rows, columns, 'stubgate')}`,
     `\n${spreadTable(rows, columns)}`,
     `\n${targetLines(goals)}`,
     ...invalid.map(line => `INVALID: ${line}`),
   ];
   console.log(lines.join('\n'));
-  return invalid.length === 0;
+}
+
+/** Keeps the ratios, and draws the picture. */
+function commit({ machine: facts, versions, plan, rows }: Report): void {
+  const committed: Committed = { machine: facts, versions, ratios: ratiosOf(rows) };
+  if (Object.keys(committed.ratios).length === 0)
+    throw new Error('nothing to keep: the gate and a peer must both be measured');
+  writeFileSync(LAST, `${JSON.stringify(committed, undefined, 2)}\n`);
+  const caption = `${facts.cores} × ${facts.cpu}, Node ${facts.node}, one core for each proxy; ${plan.rounds === 1 ? 'one round' : `medians of up to ${plan.rounds} rounds`}`;
+  writeFileSync(PICTURE, picture(rows, REVERSE, caption));
+}
+
+function warn({ rows }: Report): void {
+  if (!existsSync(LAST)) return console.log('\nNothing to compare with: bench/last.json is not there.');
+  const last = JSON.parse(readFileSync(LAST, 'utf8')) as Committed;
+  const worse = warnings(last, rows);
+  const where = `Compared with bench/last.json (${last.machine.cpu}, Node ${last.machine.node}): `;
+  console.log(`\n${where}${worse.length === 0 ? 'no ratio is worse' : `${worse.length} ratios are worse`}.`);
+  for (const line of worse) console.log(`WARNING: ${line}`);
+}
+
+async function main(choice: Choice): Promise<boolean> {
+  const { from, out, isQuick, commits } = choice;
+  const report = from === undefined ? await measure(choice) : read(from);
+  if (from === undefined) {
+    mkdirSync(dirname(out), { recursive: true });
+    writeFileSync(out, `${JSON.stringify(report, undefined, 2)}\n`);
+  }
+  print(report);
+  if (isQuick) warn(report);
+  if (commits) commit(report);
+  return report.invalid.length === 0;
 }
 
 try {
-  const choice = choose();
+  const choice = choose(process.argv.slice(2));
   if (!choice) console.log(HELP);
   else process.exitCode = (await main(choice)) ? 0 : 1;
 } catch (error) {

@@ -1,5 +1,7 @@
-/** Throughput of the scrubber on one core: MB/s by corpus and number of secrets, and the cost of one small body. */
+// Throughput of the scrubber on one core: MB/s by corpus and number of secrets, and the cost of one small body.
+// `node bench/scrub.ts [--corpus 'plain JSON'] [--json]`; --corpus may be there more than once, --json prints MB/s alone.
 import { createHash } from 'node:crypto';
+import { parseArgs } from 'node:util';
 import { Patterns } from '../src/scrub/patterns.ts';
 import { Scrubber } from '../src/scrub/scrubber.ts';
 import { Secret } from '../src/secret.ts';
@@ -45,20 +47,20 @@ const record = (): object => ({
 const html = (): string =>
   `<p class="x">${words(12).replaceAll('"', '&quot;').replaceAll('<', '&lt;')} &amp; more&nbsp;</p>\n`;
 
-const corpora: Readonly<Record<string, Buffer>> = {
-  'random binary': random,
-  'base64 text': Buffer.from(random.toString('base64')).subarray(0, CORPUS_BYTES),
-  'log text': filled(() => `2026-11-21T03:15:00.${draw(1000)}Z INFO ${words(9)} duration=${draw(500)}ms\n`),
-  'hex text': Buffer.from(random.toString('hex')).subarray(0, CORPUS_BYTES),
-  'plain JSON': filled(() =>
-    JSON.stringify({ id: draw(1e6), sha: draw(1e9), name: `item-${draw(1e6)}`, ok: true }),
-  ),
-  'JSON, many escapes': filled(() => JSON.stringify(record()).replaceAll('/', '\\/')),
-  'JSON in JSON': filled(() => JSON.stringify(JSON.stringify(record()))),
-  HTML: filled(html),
-  'all %': Buffer.alloc(CORPUS_BYTES, '%'),
-  '%25 run': Buffer.alloc(CORPUS_BYTES, '%25'),
-  'all backslashes': Buffer.alloc(CORPUS_BYTES, '\\'),
+const corpora: Readonly<Record<string, () => Buffer>> = {
+  'random binary': () => random,
+  'base64 text': () => Buffer.from(random.toString('base64')).subarray(0, CORPUS_BYTES),
+  'log text': () =>
+    filled(() => `2026-11-21T03:15:00.${draw(1000)}Z INFO ${words(9)} duration=${draw(500)}ms\n`),
+  'hex text': () => Buffer.from(random.toString('hex')).subarray(0, CORPUS_BYTES),
+  'plain JSON': () =>
+    filled(() => JSON.stringify({ id: draw(1e6), sha: draw(1e9), name: `item-${draw(1e6)}`, ok: true })),
+  'JSON, many escapes': () => filled(() => JSON.stringify(record()).replaceAll('/', '\\/')),
+  'JSON in JSON': () => filled(() => JSON.stringify(JSON.stringify(record()))),
+  HTML: () => filled(html),
+  'all %': () => Buffer.alloc(CORPUS_BYTES, '%'),
+  '%25 run': () => Buffer.alloc(CORPUS_BYTES, '%25'),
+  'all backslashes': () => Buffer.alloc(CORPUS_BYTES, '\\'),
 };
 
 const secrets = (count: number): Secret[] =>
@@ -122,23 +124,41 @@ const body = Buffer.from(
   ),
 );
 
+const { values } = parseArgs({
+  options: { corpus: { type: 'string', multiple: true }, json: { type: 'boolean', default: false } },
+});
+const chosen = values.corpus ?? Object.keys(corpora);
 const compiled = SECRET_COUNTS.map(count => new Patterns(secrets(count)));
-console.log(`${'MB/s'.padEnd(24)}${SECRET_COUNTS.map(count => `${count} secrets`.padStart(14)).join('')}`);
-for (const [name, corpus] of Object.entries(corpora)) {
-  const cells = compiled.map(patterns => megabytesPerSecond(patterns, corpus).toFixed(0).padStart(14));
-  console.log(`${name.padEnd(24)}${cells.join('')}`);
+
+/** MB/s for each number of secrets. */
+function speeds(name: string): number[] {
+  const corpus = corpora[name]?.();
+  if (!corpus) throw new Error(`--corpus: one of ${Object.keys(corpora).join(', ')}`);
+  return compiled.map(patterns => megabytesPerSecond(patterns, corpus));
 }
-const calls: Readonly<Record<string, (patterns: Patterns) => void>> = {
-  [`find, head of ${head.length} B`]: patterns => patterns.find(head),
-  [`whole, JSON of ${body.length} B`]: patterns => new Scrubber(patterns, stub).whole(body),
-  [`headers, ${fields.length / 2} fields`]: patterns => new Scrubber(patterns, stub).headers(fields),
-};
-console.log(`\n${'ns per call'.padEnd(24)}`);
-for (const [name, call] of Object.entries(calls)) {
-  const cells = compiled.map(patterns =>
-    nanosecondsPerCall(() => call(patterns))
-      .toFixed(0)
-      .padStart(14),
+
+function printTables(): void {
+  const columns = (cells: readonly (number | string)[]): string =>
+    cells.map(cell => (typeof cell === 'number' ? cell.toFixed(0) : cell).padStart(14)).join('');
+  console.log(`${'MB/s'.padEnd(24)}${columns(SECRET_COUNTS.map(count => `${count} secrets`))}`);
+  for (const name of chosen) console.log(`${name.padEnd(24)}${columns(speeds(name))}`);
+  const calls: Readonly<Record<string, (patterns: Patterns) => void>> = {
+    [`find, head of ${head.length} B`]: patterns => patterns.find(head),
+    [`whole, JSON of ${body.length} B`]: patterns => new Scrubber(patterns, stub).whole(body),
+    [`headers, ${fields.length / 2} fields`]: patterns => new Scrubber(patterns, stub).headers(fields),
+  };
+  console.log(`\n${'ns per call'.padEnd(24)}`);
+  for (const [name, call] of Object.entries(calls)) {
+    const cells = compiled.map(patterns => nanosecondsPerCall(() => call(patterns)));
+    console.log(`${name.padEnd(24)}${columns(cells)}`);
+  }
+}
+
+if (values.json)
+  console.log(
+    JSON.stringify({
+      secrets: SECRET_COUNTS,
+      ...Object.fromEntries(chosen.map(name => [name, speeds(name)])),
+    }),
   );
-  console.log(`${name.padEnd(24)}${cells.join('')}`);
-}
+else printTables();

@@ -6,7 +6,7 @@ import type { Peer, Running } from './peers/peer.ts';
 import { note, reason } from './scores.ts';
 
 /** Requests and seconds, whichever ends first: until a compiler at run time has seen enough. */
-const WARM_UP = { n: 20_000, d: 3 };
+const WARM_UP = { n: 40_000, d: 3 };
 
 export interface Setting {
   readonly dir: string;
@@ -25,10 +25,13 @@ export interface Started {
 
 let folders = 0;
 
-export async function startPeer({ dir, origin, proxyCore, hosts }: Setting, peer: Peer): Promise<Running> {
+export async function startPeer<P extends Peer>(
+  { dir, origin, proxyCore, hosts }: Setting,
+  peer: P,
+): Promise<Awaited<ReturnType<P['start']>>> {
   const own = join(dir, `${peer.name}-${++folders}`);
   mkdirSync(own, { mode: 0o711 });
-  return peer.start({ dir: own, core: proxyCore, origin, hosts });
+  return (await peer.start({ dir: own, core: proxyCore, origin, hosts })) as Awaited<ReturnType<P['start']>>;
 }
 
 /** What the proxy negotiates, once it has shown that it works. */

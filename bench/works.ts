@@ -77,6 +77,20 @@ export const WORKS: readonly Work[] = [
     ],
   },
   {
+    name: 'resumed',
+    options: seconds => ({ c: 16, k: 1, w: 0.3, d: seconds, n: 50_000, p: PATHS.small, s: '' }),
+    metrics: [
+      { key: 'resumed', label: 'new tunnels/s, TLS resumed', better: 'higher', value: r => r.rps },
+      cpu('cpuResumed', 'CPU per resumed tunnel, µs'),
+      {
+        key: 'resumedShare',
+        label: 'tunnels that were resumed, %',
+        better: 'higher',
+        value: r => (r.resumed / r.tunnels) * 100,
+      },
+    ],
+  },
+  {
     name: 'names',
     host: NAME_PATTERN,
     options: (seconds, firstName) => ({
@@ -108,4 +122,4 @@ export const WORKS: readonly Work[] = [
 ];
 
 /** Measured in another way than by load: see memory.ts. */
-export const MEMORY_WORKS = ['idle', 'stalled'] as const;
+export const MEMORY_WORKS = ['idle', 'idle10k', 'load', 'stalled'] as const;

@@ -4,9 +4,8 @@ const run = (command: string, args: readonly string[]) => spawnSync(command, arg
 
 /** Why a command cannot be used, if it cannot. */
 export function absent(command: string, debianPackage: string): string | undefined {
-  return (
-    run(command, ['-v']).error && `${command} is not installed (Debian: apt-get install ${debianPackage})`
-  );
+  const isThere = run('sh', ['-c', 'command -v "$1"', 'sh', command]).status === 0;
+  return isThere ? undefined : `${command} is not installed (Debian: apt-get install ${debianPackage})`;
 }
 
 /** First line that a command prints, on stdout or stderr. */

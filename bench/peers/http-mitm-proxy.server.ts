@@ -1,21 +1,11 @@
 // A process of its own: http-mitm-proxy as its documentation shows it, with keep-alive on both legs.
 import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
-import type { LookupFunction } from 'node:net';
 import { Proxy } from 'http-mitm-proxy';
+import { loopback } from './lookup.ts';
+import type { NodeSettings } from './node-peer.ts';
 
-interface Settings {
-  port: number;
-  dir: string;
-  originCa: string;
-  authorization: string;
-}
-
-const settings = JSON.parse(process.argv[2] ?? '') as Settings;
-const lookup: LookupFunction = (_host, options, done) => {
-  if (options.all) done(null, [{ address: '127.0.0.1', family: 4 }]);
-  else done(null, '127.0.0.1', 4);
-};
+const settings = JSON.parse(process.argv[2] ?? '') as NodeSettings;
 
 const proxy = new Proxy();
 proxy.onError(() => undefined); // the load generator sees it as a bad answer
@@ -29,5 +19,5 @@ proxy.listen({
   port: settings.port,
   sslCaDir: settings.dir,
   keepAlive: true,
-  httpsAgent: new Agent({ keepAlive: true, ca: readFileSync(settings.originCa), lookup }),
+  httpsAgent: new Agent({ keepAlive: true, ca: readFileSync(settings.originCa), lookup: loopback }),
 });

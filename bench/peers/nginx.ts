@@ -10,6 +10,7 @@ import type { Peer } from './peer.ts';
 export const nginx: Peer = {
   name: 'nginx',
   mints: false,
+  h2: true,
   missing: () => absent('nginx', 'nginx-light'),
   version: () => firstLine('nginx', ['-v']),
 

@@ -28,12 +28,22 @@ export interface Running {
   prove?(): Promise<void>;
 }
 
+/** Rounds of a peer that no target needs: enough for a median, so that a whole run stays short. */
+export const OTHER_ROUNDS = 2;
+
 export interface Peer {
   readonly name: string;
   /** Whether it makes a certificate for a name when it first sees the name. */
   readonly mints: boolean;
+  /** Whether it speaks HTTP/2 with its clients, and is measured at it. */
+  readonly h2?: boolean;
+  /** The first rounds, in which alone it takes part; all by default. */
+  readonly rounds?: number;
   /** Why it cannot run here, if it cannot. */
   missing(): string | undefined;
   version(): string;
   start(site: Site): Promise<Running>;
 }
+
+export const takesPart = ({ rounds = Number.POSITIVE_INFINITY }: Peer, round: number): boolean =>
+  round < rounds;

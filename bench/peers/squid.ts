@@ -41,7 +41,7 @@ logfile_rotate 0
 pid_filename ${dir}/squid.pid
 coredump_dir ${dir}
 visible_hostname localhost
-max_filedescriptors 16384
+max_filedescriptors 20000
 client_idle_pconn_timeout 10 minutes
 server_idle_pconn_timeout 10 minutes
 pinger_enable off

@@ -2,29 +2,44 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DOMAIN, type Origin } from '../origin.ts';
+import type { Origin } from '../origin.ts';
 import { freePort, startGroup } from '../processes.ts';
+import { configuration, FETCHED, type GateShape, secretVariables, STUB_VARIABLE } from './gate-config.ts';
 import type { Peer, Running, Site } from './peer.ts';
 import { proveGate } from '../proof.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const CREDENTIALS = 10;
-const STUB_VARIABLE = 'ORIGIN_TOKEN';
 
 export interface GateChoice {
   /** The built entry file. */
   main: string;
   /** More options for node. */
   nodeOptions?: readonly string[];
+  shape?: GateShape;
+}
+
+/** What only the gate's own works need. */
+export interface RunningGate extends Running {
+  /** Its configuration. */
+  readonly config: string;
+  /** What it logs. */
+  readonly log: string;
+  /** `Authorization` for the host whose credential is fetched; undefined without it. */
+  readonly fetched: string | undefined;
+}
+
+export interface Gate extends Peer {
+  start(site: Site): Promise<RunningGate>;
 }
 
 export const BUILT = join(ROOT, 'dist', 'main.js');
 
 /** The gate as it is used: policy, swap, scrub of ten secrets and audit are on. */
-export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
+export function stubgate({ main, nodeOptions = [], shape = {} }: GateChoice): Gate {
   return {
     name: 'stubgate',
     mints: true,
+    h2: true,
     missing: () => unusable(main),
     version: () => `stubgate ${JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version}`,
 
@@ -33,7 +48,8 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
       const [port, admin] = [await freePort(), await freePort()];
       const secrets = makeSecrets(origin);
       const config = join(dir, 'stubgate.yaml');
-      writeFileSync(config, JSON.stringify(configuration(site, port, admin), undefined, 2)); // JSON is YAML
+      const ports = { port, admin };
+      writeFileSync(config, JSON.stringify(configuration(site, ports, shape), undefined, 2)); // JSON is YAML
       // As the first line of main.ts says.
       const args = [
         '--disable-sigusr1',
@@ -44,9 +60,10 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
         '--config',
         config,
       ];
-      const env = { PATH: process.env['PATH'], HOME: dir, ...secrets };
+      const env = { PATH: process.env['PATH'], HOME: dir, [FETCHED.tokenVariable]: 'token', ...secrets };
+      const log = join(dir, 'log');
       // The admin listener opens last.
-      const options = { name: 'stubgate', core, log: join(dir, 'log'), port: admin, cwd: dir, env };
+      const options = { name: 'stubgate', core, log, port: admin, cwd: dir, env };
       const group = await startGroup(process.execPath, args, options);
       const session = await createSession(dir, admin);
       const { username, password } = new URL(session.proxy);
@@ -58,8 +75,12 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
         authorization: `Bearer ${session.env[STUB_VARIABLE]}`,
         caFile: session.ca_file,
       };
+      const stub = session.env[FETCHED.variable];
       return {
         ...running,
+        config,
+        log,
+        fetched: stub && `Bearer ${stub}`,
         prove: () => proveGate(origin, running, join(dir, 'audit.jsonl'), Object.values(secrets)),
       };
     },
@@ -81,46 +102,14 @@ function unusable(main: string): string | undefined {
 const modified = (file: string): number => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 function makeSecrets(origin: Origin): Record<string, string> {
-  const secrets: Record<string, string> = {};
-  for (let i = 1; i < CREDENTIALS; i++)
-    secrets[`BENCH_SECRET_${i}`] = `sk-${randomBytes(24).toString('base64url')}`;
-  secrets[`BENCH_SECRET_${CREDENTIALS}`] = origin.authorization.replace('Bearer ', '');
-  return secrets;
-}
-
-/** Ten rules with a credential each; the origin's is the last, so that every row is looked at. */
-function configuration({ dir, origin, hosts }: Site, port: number, admin: number): object {
-  const numbers = Array.from({ length: CREDENTIALS }, (_, i) => i + 1);
-  const where = (i: number) =>
-    i === CREDENTIALS
-      ? { hosts: [`*.${DOMAIN}`], ports: [origin.port], paths: ['/v1/*'] }
-      : { hosts: [`api.vendor-${i}.example`], paths: ['/v1/**', '/repos/acme/**'] };
-  return {
-    version: 1,
-    listen: { proxy: `127.0.0.1:${port}`, admin: `127.0.0.1:${admin}` },
-    ca: { dir: join(dir, 'certs') },
-    audit: { file: join(dir, 'audit.jsonl') },
-    credentials: Object.fromEntries(
-      numbers.map(i => [
-        `credential-${i}`,
-        {
-          from: `env:BENCH_SECRET_${i}`,
-          stub: i === CREDENTIALS ? { env: STUB_VARIABLE, shape: 'github-pat' } : {},
-        },
-      ]),
-    ),
-    rules: numbers.map(i => ({
-      name: `rule-${i}`,
-      ...where(i),
-      methods: ['GET', 'POST'],
-      inject: [{ credential: `credential-${i}`, as: 'bearer' }],
-    })),
-    upstream: {
-      ca_file: origin.ca.cert,
-      resolve: Object.fromEntries(hosts.map(host => [host, `127.0.0.1:${origin.port}`])),
-    },
-    limits: { tunnels: 4096 },
-  };
+  return Object.fromEntries(
+    secretVariables.map((name, i) => [
+      name,
+      i === secretVariables.length - 1
+        ? origin.authorization.replace('Bearer ', '')
+        : `sk-${randomBytes(24).toString('base64url')}`,
+    ]),
+  );
 }
 
 interface Session {

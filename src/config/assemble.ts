@@ -22,8 +22,9 @@ import type {
   VaultEntry,
 } from './types.ts';
 
-type Parsed = z.output<ReturnType<typeof configSchema>>;
-type ParsedRule = Parsed['rules'][number];
+export type Parsed = z.output<ReturnType<typeof configSchema>>;
+export type ParsedRule = Parsed['rules'][number];
+type WithoutRules = Omit<Parsed, 'rules'>;
 type Locate = (path: string) => string;
 
 /** A vault's keys that hold paths, wherever they stand among its options. */
@@ -31,8 +32,18 @@ const PATH_KEY = /^(?:dir|file|path|.*_(?:dir|file|path))$/;
 
 /** The checked parts of a file as one Config. Plug-ins are built from what the file says, which their schemas accepted. */
 export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Config, 'warnings'> {
+  const rules = parsed.rules.map((rule, i) => ruleSpec(rule, items(root['rules'])[i]));
+  return assembleAround(rules, parsed, root, file);
+}
+
+/** The same around rules that are made already. */
+export function assembleAround(
+  rules: readonly RuleSpec[],
+  parsed: WithoutRules,
+  root: Mapping,
+  file: string,
+): Omit<Config, 'warnings'> {
   const locate: Locate = path => resolve(dirname(file), path);
-  const rules = parsed.rules.map((rule, i) => ruleSpec(rule, mapping(items(root['rules'])[i])));
   const vaults = vaultEntries(parsed, mapping(root['vaults']), locate);
   const { dir, cert, key } = parsed.ca;
   return {
@@ -47,13 +58,13 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
     vaults,
     credentials: credentials(parsed, mapping(root['credentials']), vaults, locate),
     rules,
-    profiles: profiles(parsed),
+    profiles: profiles(parsed, rules),
     upstream: upstreamOptions(parsed, locate),
     limits: limits(parsed),
   };
 }
 
-function listeners({ listen: { proxy, admin, tls } }: Parsed, locate: Locate): Config['listen'] {
+function listeners({ listen: { proxy, admin, tls } }: WithoutRules, locate: Locate): Config['listen'] {
   return {
     proxy: located(proxy, locate),
     admin: located(admin, locate),
@@ -71,7 +82,7 @@ function located(address: ListenAddress, locate: Locate): ListenAddress {
   return address.path === undefined ? address : { path: locate(address.path) };
 }
 
-function vaultEntries(parsed: Parsed, written: Mapping, locate: Locate): Map<string, VaultEntry> {
+function vaultEntries(parsed: WithoutRules, written: Mapping, locate: Locate): Map<string, VaultEntry> {
   const entries = new Map<string, VaultEntry>(
     BUILT_IN_VAULTS.map(name => [name, { type: name, options: {} }]),
   );
@@ -99,7 +110,7 @@ function withLocatedPaths(options: Mapping, locate: Locate): Mapping {
 }
 
 function credentials(
-  parsed: Parsed,
+  parsed: WithoutRules,
   written: Mapping,
   vaults: ReadonlyMap<string, VaultEntry>,
   locate: Locate,
@@ -145,7 +156,9 @@ function locatedRef(ref: SecretRef, vaults: ReadonlyMap<string, VaultEntry>, loc
   return isFree ? { ...ref, id: locate(ref.id) } : ref;
 }
 
-function ruleSpec(rule: ParsedRule, written: Mapping): RuleSpec {
+/** A rule of what its schema made of it, and of what was written. */
+export function ruleSpec(rule: ParsedRule, raw: unknown): RuleSpec {
+  const written = mapping(raw);
   const { name, action, schemes, ports, methods, paths, insecure } = rule;
   return {
     name,
@@ -175,8 +188,8 @@ function injection(entry: Mapping, written: Mapping): Injection {
   return { credential, placement: placements.build(as, placementOptions(written)), when, required, foreign };
 }
 
-function profiles(parsed: Parsed): Config['profiles'] {
-  const order = parsed.rules.map(rule => rule.name);
+function profiles(parsed: WithoutRules, rules: readonly RuleSpec[]): Config['profiles'] {
+  const order = rules.map(rule => rule.name);
   const written: NonNullable<Parsed['profiles']> = parsed.profiles ?? {
     default: { rules: order, ttl: DEFAULT_SESSION_MS },
   };
@@ -189,7 +202,7 @@ function profiles(parsed: Parsed): Config['profiles'] {
   );
 }
 
-function upstreamOptions({ upstream }: Parsed, locate: Locate): UpstreamOptions {
+function upstreamOptions({ upstream }: WithoutRules, locate: Locate): UpstreamOptions {
   const { ca_file, allow_private, proxy } = upstream;
   return {
     ...(ca_file && { caFile: locate(ca_file) }),
@@ -199,7 +212,7 @@ function upstreamOptions({ upstream }: Parsed, locate: Locate): UpstreamOptions 
   };
 }
 
-function limits({ limits: of }: Parsed): Limits {
+function limits({ limits: of }: WithoutRules): Limits {
   return {
     headBytes: of.head,
     uriBytes: of.uri,

@@ -1,14 +1,23 @@
 import { exchangesSession, minters } from '../mint/index.ts';
 import type { MintSource } from '../mint/minter.ts';
-import { compileTable } from '../policy/table.ts';
+import { TableBuilder } from '../policy/table.ts';
+import type { Placement } from '../types.ts';
 import { vaultTypes } from '../vaults/index.ts';
+import { atOnce, type Steps } from './steps.ts';
 import type { Compiled, Config, Credential, Profile, ProfileEntry, SecretSource } from './types.ts';
+
+/** Rules that are compiled at a time. */
+const AT_A_TIME = 64;
 
 /** A configuration made ready to serve. Does no I/O. */
 export function compileConfig(config: Config): Compiled {
-  const profiles = [...config.profiles].map(
-    ([name, entry]) => [name, compileProfile(config, entry)] as const,
-  );
+  return atOnce(compileSteps(config));
+}
+
+/** The same in steps, each of a few rules. */
+export function* compileSteps(config: Config): Steps<Compiled> {
+  const profiles: [string, Profile][] = [];
+  for (const [name, entry] of config.profiles) profiles.push([name, yield* compileProfile(config, entry)]);
   const vaults = [...config.vaults].map(
     ([name, { type, options }]) => [name, vaultTypes.build(type, options)] as const,
   );
@@ -42,23 +51,35 @@ function mintSource({ name, ref, ttlMs, mint }: Credential): MintSource[] {
   return [{ name, type, minter, isVaulted: ref !== undefined, id, further: new Map(further), ttlMs }];
 }
 
-function compileProfile(config: Config, entry: ProfileEntry): Profile {
+function* compileProfile(config: Config, entry: ProfileEntry): Steps<Profile> {
   const chosen = new Set(entry.rules);
-  const rules = config.rules.filter(({ name }) => chosen.has(name));
-  const injected = rules.flatMap(rule => rule.injections.map(injection => injection.credential));
+  const table = new TableBuilder();
+  const placements = new Map<string, Placement[]>();
+  let captures = false;
+  let left = AT_A_TIME;
+  for (const rule of config.rules) {
+    if (--left === 0) {
+      left = AT_A_TIME;
+      yield;
+    }
+    if (!chosen.has(rule.name)) continue;
+    table.add(rule);
+    captures ||= rule.captures !== undefined;
+    for (const { credential, placement } of rule.injections) {
+      const known = placements.get(credential);
+      if (known) known.push(placement);
+      else placements.set(credential, [placement]);
+    }
+  }
   const isCaptured = (name: string): boolean => config.credentials.get(name)?.isCaptured === true;
-  const credentials = [...new Set(injected)].filter(name => !isCaptured(name));
-  const captures = injected.some(isCaptured) || rules.some(rule => rule.captures);
+  const injected = [...placements.keys()];
+  const credentials = injected.filter(name => !isCaptured(name));
+  captures ||= injected.some(isCaptured);
   const vaulted = credentials.filter(name => config.credentials.get(name)?.ref !== undefined);
   const exchanged = credentials.find(name => {
     const mint = config.credentials.get(name)?.mint;
     return mint && exchangesSession({ type: mint.type, ...mint.options });
   });
-  const injections = Map.groupBy(
-    rules.flatMap(rule => rule.injections),
-    ({ credential }) => credential,
-  );
-  const placements = new Map([...injections].map(([name, all]) => [name, all.map(one => one.placement)]));
   const optional = { ...(exchanged !== undefined && { exchanged }) };
-  return { ...entry, table: compileTable(rules), credentials, placements, vaulted, captures, ...optional };
+  return { ...entry, table: table.build(), credentials, placements, vaulted, captures, ...optional };
 }

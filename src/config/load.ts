@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path';
 import { placements } from '../inject/index.ts';
 import { minters } from '../mint/index.ts';
 import { vaultTypes } from '../vaults/index.ts';
-import { assemble } from './assemble.ts';
+import { assemble, type Parsed } from './assemble.ts';
 import { crossCheck, findWarnings } from './checks.ts';
 import { YamlFile } from './document.ts';
 import { problemsOf, wordIssue } from './issues.ts';
@@ -69,6 +69,20 @@ export function parseConfig(text: string, file: string): Config {
 }
 
 export function parsePolicy(text: string, file: string): Policy {
+  const { yaml, parsed, root, warnings } = checkPolicy(text, file);
+  return { config: { ...assemble(parsed, root, yaml.file), warnings }, yaml, root, text };
+}
+
+/** What a file holds, checked; plain data but for `yaml`. */
+export interface Checked {
+  readonly yaml: YamlFile;
+  readonly parsed: Parsed;
+  readonly root: Mapping;
+  readonly warnings: readonly Problem[];
+}
+
+/** Throws ConfigError with every problem. */
+export function checkPolicy(text: string, file: string): Checked {
   const yaml = new YamlFile(text, resolve(file));
   if (yaml.value === undefined) throw new ConfigError(yaml.problems);
   if (yaml.value === null)
@@ -81,8 +95,7 @@ export function parsePolicy(text: string, file: string): Policy {
   if (!parsed.success || problems.length > 0) throw new ConfigError(inOrder(problems));
   const warnings: Problem[] = [];
   findWarnings(mapping(root), (path, message) => warnings.push(yaml.problem(path, message)));
-  const config = { ...assemble(parsed.data, mapping(root), yaml.file), warnings: inOrder(warnings) };
-  return { config, yaml, root: mapping(root), text };
+  return { yaml, parsed: parsed.data, root: mapping(root), warnings: inOrder(warnings) };
 }
 
 /**

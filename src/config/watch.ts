@@ -2,12 +2,15 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { loadAside } from './aside.ts';
 import { compileConfig } from './compile.ts';
 import { loadConfig } from './load.ts';
 import type { Compiled, Config } from './types.ts';
 
 /** The file is asked for, not listened to: editors and Kubernetes put a new one in its place. */
 const POLL_MS = 500;
+/** Bytes of a file that is read at once: some hundred rules. A larger one is read aside. */
+const LARGE = 64 * 1024;
 
 /** Sections that are read once, at the start. */
 const FIXED = ['listen', 'ca', 'state', 'audit', 'limits'] as const;
@@ -20,40 +23,57 @@ export interface ConfigWatch {
 
 /**
  * Calls `onGood` when the file holds another configuration, `onBad` when it holds a bad one (an empty file too); the
- * caller keeps the last good one. Keeps no process alive.
+ * caller keeps the last good one. A large file is told of later than it is read; what changes meanwhile is read anew.
+ * Keeps no process alive.
  */
 export function watchConfig(
   file: string,
   onGood: (compiled: Compiled) => void,
   onBad: (error: unknown) => void,
 ): ConfigWatch {
-  let loaded = digest(file);
+  let loaded = digest(readIfThere(file));
   let last: string | undefined;
   let judged: string | undefined;
   let closed = false;
-  const reload = (): void => {
-    loaded = digest(file);
+  let reading: AbortController | undefined;
+  const reload = (found = readIfThere(file)): void => {
+    loaded = digest(found);
+    reading?.abort(); // of an older file
+    reading = undefined;
+    if (found !== undefined && found.length > LARGE) return readAside();
+    take(() => compileConfig(loadConfig(file)));
+  };
+  const take = (compiled: () => Compiled): void => {
     try {
-      onGood(compileConfig(loadConfig(file)));
+      onGood(compiled());
     } catch (error) {
       onBad(error);
     }
+  };
+  const readAside = (): void => {
+    const { signal } = (reading = new AbortController());
+    loadAside(file, signal).then(
+      compiled => signal.aborted || take(() => compiled),
+      (error: unknown) => signal.aborted || onBad(error),
+    );
   };
   const poll = async (): Promise<void> => {
     const now = await identity(file);
     // A file that changed since the last look may still be written, and half of it could be valid.
     if (now === last && now !== judged) {
       judged = now;
-      if (digest(file) !== loaded) reload();
+      const found = readIfThere(file);
+      if (digest(found) !== loaded) reload(found);
     }
     last = now;
     if (!closed) timer.refresh();
   };
   const timer = setTimeout(() => void poll(), POLL_MS).unref();
   return {
-    reload,
+    reload: () => reload(),
     close: () => {
       closed = true;
+      reading?.abort();
       clearTimeout(timer);
     },
   };
@@ -75,10 +95,13 @@ async function identity(file: string): Promise<string> {
 }
 
 /** Undefined while there is no file. */
-function digest(file: string): string | undefined {
+function readIfThere(file: string): Buffer | undefined {
   try {
-    return createHash('sha256').update(readFileSync(file)).digest('hex');
+    return readFileSync(file);
   } catch {
     return undefined;
   }
 }
+
+const digest = (text: Buffer | undefined): string | undefined =>
+  text && createHash('sha256').update(text).digest('hex');

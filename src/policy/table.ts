@@ -49,8 +49,29 @@ const MAX_LOOKED = 1000;
 
 /** The table that `decide` and `admit` ask. No rules: everything is denied. */
 export function compileTable(specs: readonly RuleSpec[]): Table {
-  const rows = specs.map((spec, order) => new Row(spec, order));
-  return { rules: rows, rowsFor: indexByHost(rows) };
+  const builder = new TableBuilder();
+  for (const spec of specs) builder.add(spec);
+  return builder.build();
+}
+
+/** A table that is made row by row, for the length of a large one is felt by whoever waits for it. */
+export class TableBuilder {
+  readonly #rows: Row[] = [];
+  readonly #index = new Map<RuleHost, Row[]>();
+
+  add(spec: RuleSpec): void {
+    const row = new Row(spec, this.#rows.length);
+    this.#rows.push(row);
+    for (const host of new Set(row.hosts)) {
+      const listed = this.#index.get(host);
+      if (listed) listed.push(row);
+      else this.#index.set(host, [row]);
+    }
+  }
+
+  build(): Table {
+    return { rules: this.#rows, rowsFor: rowsByHost(this.#index) };
+  }
 }
 
 /** The answer to a complete question: the first row that matches decides; a question without method or path is denied. */
@@ -165,15 +186,7 @@ function covers(rule: RuleHost, host: CanonicalHost): boolean {
 }
 
 /** The rows that name a host, in order; found by look-ups, however long the table is. */
-function indexByHost(rows: readonly Row[]): Table['rowsFor'] {
-  const index = new Map<RuleHost, Row[]>();
-  for (const row of rows) {
-    for (const host of new Set(row.hosts)) {
-      const listed = index.get(host);
-      if (listed) listed.push(row);
-      else index.set(host, [row]);
-    }
-  }
+function rowsByHost(index: ReadonlyMap<RuleHost, readonly Row[]>): Table['rowsFor'] {
   const looked = new Map<CanonicalHost, readonly Row[]>();
   const rowsOf = (host: RuleHost): readonly Row[] => index.get(host) ?? NO_ROWS;
   const lookUp = (host: CanonicalHost): readonly Row[] => {

@@ -31,6 +31,15 @@ const NETWORK_ERRORS = new Set([
 export type Alpn = readonly string[];
 const HTTP1_ONLY: Alpn = ['http/1.1'];
 
+let last: { readonly ca: readonly string[]; readonly context: tls.SecureContext } | undefined;
+
+/** The last one again if nothing changed: to read all roots takes some 60 ms, in which nobody is served. */
+function contextOf(ca: string[]): tls.SecureContext {
+  if (last?.ca.length !== ca.length || !ca.every((pem, i) => pem === last?.ca[i]))
+    last = { ca, context: tls.createSecureContext({ ca, minVersion: 'TLSv1.2' }) };
+  return last.context;
+}
+
 /** The client's end of TLS: one set of trusted roots, and a session per origin to resume. */
 export class TlsClient {
   readonly #context: tls.SecureContext;
@@ -40,7 +49,7 @@ export class TlsClient {
   /** `caFiles`: PEM, added to the system's roots. Throws an Error that tells the operator what is wrong with one. */
   constructor(caFiles: readonly string[], handshakeMs: number) {
     const ca = [...systemRoots(), ...caFiles.flatMap(readRoots)];
-    this.#context = tls.createSecureContext({ ca, minVersion: 'TLSv1.2' });
+    this.#context = contextOf(ca);
     this.#handshakeMs = handshakeMs;
   }
 

@@ -29,7 +29,7 @@ test.skipIf(!buildable && !needed).each([
   ],
   [
     'more connections than its bound',
-    ['-x', '127.0.0.1:1', '-t', 'a:443', '-c', '5000'],
+    ['-x', '127.0.0.1:1', '-t', 'a:443', '-c', '12001'],
     'not a number in bounds',
   ],
   ['a pattern of names without %d', ['-x', '127.0.0.1:1', '-t', 'a%s:443', '-r', '2'], '-r needs one %d'],

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { figure, layOut, median, ratio, type Row, ratioTable, targets } from '../../bench/report.ts';
+import { figure, layOut, median, ratio, type Row, ratioTable } from '../../bench/report.ts';
 
 const row = (key: string, values: Row['values']): Row => ({ key, label: key, better: 'higher', values });
 
@@ -59,30 +59,4 @@ test('the table has a column for each peer, and the ratio of the gate to each ot
     ['median of the rounds', 'stubgate', 'squid', '÷ squid'],
     ['requests/s', '↑', '300', '100', '3.00'],
   ]);
-});
-
-describe('targets', () => {
-  const all = (gate: number) => [
-    row('rps16', { stubgate: [gate], squid: [100] }),
-    row('cpu16', { stubgate: [gate], nginx: [100] }),
-    row('p50', { stubgate: [gate], squid: [100] }),
-    row('stalled', { stubgate: [gate] }),
-  ];
-  const met = (rows: readonly Row[]) => targets(rows).map(target => target.met);
-
-  test.each([
-    [220, [true, true, false, false]],
-    [219, [false, true, false, false]],
-    [221, [true, false, false, false]],
-    [100, [false, true, true, false]],
-    [101, [false, true, false, false]],
-    [10, [false, true, true, true]],
-    [11, [false, true, true, false]],
-  ])('at %d', (gate, expected) => {
-    expect(met(all(gate))).toEqual(expected);
-  });
-
-  test('what was not measured is neither met nor missed', () => {
-    expect(met([])).toEqual([undefined, undefined, undefined, undefined]);
-  });
 });
