@@ -19,7 +19,17 @@ Object.assign(Server.prototype, {
   },
 });
 
-const { generateCACertificate, getLocal } = await import('mockttp');
+/** As far as it is used: the package is not always there. */
+interface Mockttp {
+  generateCACertificate(): Promise<{ readonly key: string; readonly cert: string }>;
+  getLocal(options: object): {
+    forAnyRequest(): { thenPassThrough(options: object): Promise<unknown> };
+    start(port: number): Promise<void>;
+  };
+}
+
+const name: string = 'mockttp';
+const { generateCACertificate, getLocal } = (await import(name)) as Mockttp;
 const ca = await generateCACertificate();
 const server = getLocal({ https: ca, http2: false, recordTraffic: false });
 await server.forAnyRequest().thenPassThrough({

@@ -32,7 +32,8 @@ export function nodePeer({ name, module, caFile, h2 = false }: NodePeer): Peer {
     mints: true,
     h2,
     rounds: OTHER_ROUNDS,
-    missing: () => (manifest(module) ? undefined : `${module} is not installed (npm ci)`),
+    missing: () =>
+      manifest(module) ? undefined : `${module} is not installed (npm install --no-save ${module})`,
     version: () => `${name} ${JSON.parse(readFileSync(manifest(module) ?? '', 'utf8')).version}`,
 
     async start({ dir, core, origin }) {
