@@ -149,9 +149,9 @@ const orElse = (at: number, otherwise: number): number => (at < 0 ? otherwise : 
 
 /**
  * Where the first run in text[from, to) starts of as many bytes as the shortest match has, all of which may be part of
- * one; `to` if there is none. Looks at the last bytes of a window first, as Boyer and Moore do: at three of them at once,
- * of binary data hardly ever all may, so that the processor guesses right. A run at the end may go on if the text does.
- * `looks`: windows that are looked at more closely, before it is told that a run may start where the next one does.
+ * one; `to` if there is none. A run at the end may go on if the text does. Looks at the end of a window first, as Boyer
+ * and Moore do, and there at three bytes at once: in binary data they are hardly ever all of that kind, so that the
+ * processor guesses right. `looks`: so many windows are read further; then it is told that a run may start at the next.
  */
 export function firstRun(
   text: Buffer,
