@@ -7,7 +7,7 @@ export interface InterceptOptions {
 }
 
 const ALPN = ['h2', 'http/1.1'];
-/** Bytes that wait to be sent before the other leg is paused: twice what it brings in one piece, so that it can be on its way meanwhile. */
+/** Bytes that wait to be sent before the other leg is paused: two pieces of a body, so that one is read meanwhile. */
 const WAITING_BYTES = 131_072;
 
 /**

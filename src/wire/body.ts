@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import { asRefusal } from '../errors.ts';
 import { CHUNKED, type RawHeaders, type Sink, type Source, UNTIL_CLOSE } from '../types.ts';
 import { ChunkedReader, type DataSink } from './chunked.ts';
 import type { Side } from './fault.ts';
@@ -137,8 +138,13 @@ export class IncomingBody implements Source, DataSink {
   }
 }
 
+/** Outside of `feed`, whose caller would break the connection. */
 function deliver(body: IncomingBody): void {
-  body.deliver();
+  try {
+    body.deliver();
+  } catch (thrown) {
+    body.fail(asRefusal(thrown));
+  }
 }
 
 /** Whether a chunk stands in memory right behind the one before it. */

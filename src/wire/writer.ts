@@ -154,7 +154,8 @@ export class MessageWriter implements Sink, Leaving {
     // Not as text: Node writes many buffers faster.
     if (prefix !== '') this.#socket.write(Buffer.from(prefix, 'latin1'));
     let wantsMore = this.#socket.write(chunk);
-    if (suffix !== '') wantsMore = this.#socket.write(suffix === '\r\n' ? CRLF : Buffer.from(suffix, 'latin1'));
+    if (suffix !== '')
+      wantsMore = this.#socket.write(suffix === '\r\n' ? CRLF : Buffer.from(suffix, 'latin1'));
     this.#socket.uncork();
     return wantsMore;
   }

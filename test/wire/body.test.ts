@@ -220,7 +220,12 @@ describe('full records of one turn', () => {
   const F = RECORD_BYTES;
   test.each<[string, Buffer[], number[], number[]]>([
     ['that stand side by side are one piece', records(F, F, F), [], [3 * F]],
-    ['that do not are as many as they were', [...records(F), ...records(F), ...records(F)], [F, F], [F, F, F]],
+    [
+      'that do not are as many as they were',
+      [...records(F), ...records(F), ...records(F)],
+      [F, F],
+      [F, F, F],
+    ],
     ['in the wrong order are not put together', records(F, F).toReversed(), [F], [F, F]],
     ['with a gap between them are not put together', records(F, 1, F).filter(r => r.length > 1), [F], [F, F]],
     ['wait for nothing once a shorter one came', records(F, F, 5), [2 * F + 5], [2 * F + 5]],
@@ -250,6 +255,17 @@ describe('full records of one turn', () => {
     expect([sink.sizes, sink.events]).toEqual([[2 * F], ['abort gone']]);
     await turn();
     expect([sink.sizes, sink.events]).toEqual([[2 * F], ['abort gone']]);
+  });
+
+  test('break the body, and nothing else, if they cannot be taken', async () => {
+    const { counted, sink } = piped(...records(F));
+    sink.write = () => {
+      throw new Error('a fault of ours');
+    };
+    await turn();
+    expect(sink.events).toEqual([expect.stringMatching(/^abort /)]);
+    counted.feed(latin1('more'), 0);
+    expect(sink.events).toHaveLength(1);
   });
 
   test('stop the socket when their sink is full', async () => {
