@@ -7,6 +7,8 @@ export interface InterceptOptions {
 }
 
 const ALPN = ['h2', 'http/1.1'];
+/** Bytes that wait to be sent before the other leg is paused: two pieces of a body, so that one is read meanwhile. */
+const WAITING_BYTES = 131_072;
 
 /**
  * The server's end of TLS on a client's socket; bytes that were read too early may have been put back with `unshift`.
@@ -18,7 +20,8 @@ export function interceptTls(
   secureContext: SecureContext,
   { handshakeMs }: InterceptOptions,
 ): Promise<TLSSocket> {
-  const tls = new TLSSocket(socket, { isServer: true, secureContext, ALPNProtocols: ALPN });
+  const options = { isServer: true, secureContext, ALPNProtocols: ALPN, highWaterMark: WAITING_BYTES };
+  const tls = new TLSSocket(socket, options);
   return new Promise((resolve, reject) => {
     let cause: Error | undefined;
     const timer = setTimeout(() => tls.destroy(new Error('the TLS handshake took too long')), handshakeMs);

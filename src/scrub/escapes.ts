@@ -95,8 +95,11 @@ for (let c = 0; c < 128; c++)
 // What follows may be written in an escape, too.
 for (const c of [PERCENT, AMPERSAND, BACKSLASH]) FOLLOWS[c] = 7;
 
-/** What an escape for a byte is worth: nothing, to be decoded, or to be decoded if another escape may start there. */
-export const [NOTHING, ALWAYS, IF_INTRODUCING] = [0, 1, 2];
+/**
+ * What an escape for a byte is worth: nothing, to be decoded, or to be decoded if another escape may start there. Any two
+ * that are worth something share a bit.
+ */
+export const [NOTHING, ALWAYS, IF_INTRODUCING] = [0, 1, 3];
 
 /** Whether the escape that ends before text[after] is to be decoded, by what an escape for each byte is worth. */
 export function matters(escape: number, worth: Uint8Array, text: Buffer, after: number, to: number): boolean {

@@ -86,12 +86,16 @@ export class Matcher {
   search(text: Buffer, from: number, to: number, found: Hit[]): void {
     const shift = this.#shift;
     const before = this.shortest - 1;
+    const farthest = this.shortest - BLOCK + 1;
     let i = from + before;
     while (i < to) {
       const h =
         (((text[i - 2] as number) << 10) ^ ((text[i - 1] as number) << 5) ^ (text[i] as number)) & HASH_MASK;
       const distance = shift[h] as number;
-      if (distance === 0) {
+      if (distance === farthest) {
+        // A constant: the processor goes on before it knows.
+        i += farthest;
+      } else if (distance === 0) {
         this.#verify(h, text, from, i - before, to, found);
         i++;
       } else {

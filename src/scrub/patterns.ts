@@ -3,12 +3,15 @@ import { IF_INTRODUCING, INTRODUCES, LONGEST_ESCAPE, NOTHING, WRITES_ESCAPES } f
 import { type Hit, Matcher } from './matcher.ts';
 import { decodedBytes, misread, swallowedHead } from './misread.ts';
 import { Reader, ROUNDS, UNDECIDED } from './reader.ts';
-import { Seeker } from './seeker.ts';
+import { firstRun, Seeker } from './seeker.ts';
 import { type Spelling, spellings, tooShort } from './spelling.ts';
 import { View } from './view.ts';
 
 /** Text is searched in stretches of so many bytes, which bounds the views. */
 export const STRETCH = 64 * 1024;
+
+/** Windows of a stretch that are looked at for a run of bytes which may be a match: twice what random bytes need. */
+const LOOKS = 100;
 
 /** Where a spelling stands in a text: text[start, end). */
 export interface Match {
@@ -50,6 +53,8 @@ export class Patterns {
   readonly #reach: number;
   /** Byte → what an escape for it is worth. */
   readonly #worth: Uint8Array;
+  /** Bytes of the shortest thing to be found, behind an escape that may have swallowed its start. */
+  readonly #shortest: number;
   /** Byte → 1 if the text of a spelling may start with it, escaped or not. */
   readonly #starts: Uint8Array;
   // Scratch for one search at a time: view n is what view n-1, or the text itself, decodes to, where seeker n says.
@@ -83,7 +88,8 @@ export class Patterns {
       this.#plain.startingWith(c).length > 0 ? 1 : introduces,
     );
     const shortestRest = Math.min(...inView.map(s => s.bytes.length - swallowedHead(s)));
-    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, Math.max(1, shortestRest)));
+    this.#shortest = Math.max(1, shortestRest);
+    this.#seekers = Array.from({ length: ROUNDS }, () => new Seeker(this.#worth, this.#shortest));
     this.#views = Array.from({ length: ROUNDS }, () => new View(this.#worth, this.#reach));
     this.#readers = Array.from({ length: ROUNDS }, () => new Reader(this.#plain.longest));
   }
@@ -108,7 +114,10 @@ export class Patterns {
     if (found.length > 0) found.length = 0;
     if (hits.length > 0) hits.length = 0;
     finding.hold = finding.base = to;
-    const hold = Math.max(from, this.#level(0, text, from, to, final));
+    // Most stretches of binary data end here; in a text, it would take longer than all that follows.
+    const start = firstRun(text, from, to, final, this.#worth, this.#shortest, LOOKS);
+    if (start === to) return finding;
+    const hold = Math.max(start, this.#level(0, text, start, to, final));
     if (hits.length > 0) this.#settleHits(text, to, final);
     finding.hold = Math.min(finding.hold, hold);
     if (!final) finding.base = Math.min(finding.base, this.#tokenStart(0, finding.hold));

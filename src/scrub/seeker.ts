@@ -60,11 +60,20 @@ export class Seeker {
   next(from: number): number {
     const text = this.#text;
     const to = this.#to;
+    // Most texts hold no escape.
+    if (from >= this.#denseUntil && this.#jump(from) >= to) return to;
     let p = from;
     let inRun = from;
     for (;;) {
       if (p >= inRun) {
-        const run = this.#run(Math.max(this.clean, p - this.#shortest + 1));
+        const run = firstRun(
+          text,
+          Math.max(this.clean, p - this.#shortest + 1),
+          to,
+          this.#final,
+          this.#worth,
+          this.#shortest,
+        );
         if (run >= to) return to;
         if (run > p) p = this.clean = this.skipped = run;
         inRun = run + this.#shortest;
@@ -91,28 +100,6 @@ export class Seeker {
   /** Where the escape starts that was passed last, if `p` stands inside of it; else `p`. */
   tokenStart(p: number): number {
     return p > this.skipped && p < this.clean ? this.skipped : p;
-  }
-
-  /**
-   * Where the first run from `from` on starts of as many bytes as the shortest match has, all of which may be part of
-   * one. Looks at the last byte of a window first, as Boyer and Moore do. A run at the end may go on if the text does.
-   */
-  #run(from: number): number {
-    const text = this.#text;
-    const to = this.#to;
-    const worth = this.#worth;
-    const shortest = this.#shortest;
-    let start = from;
-    while (start + shortest <= to) {
-      let p = start + shortest - 1;
-      while (p >= start && worth[text[p] as number] !== NOTHING) p--;
-      if (p < start) return start;
-      start = p + 1;
-    }
-    if (this.#final) return to;
-    let p = to;
-    while (p > start && worth[text[p - 1] as number] !== NOTHING) p--;
-    return p;
   }
 
   /** Passes escapes of a backslash and a letter that do not matter, as long as they are dense, up to anything else. */
@@ -159,3 +146,45 @@ export class Seeker {
 }
 
 const orElse = (at: number, otherwise: number): number => (at < 0 ? otherwise : at);
+
+/**
+ * Where the first run in text[from, to) starts of as many bytes as the shortest match has, all of which may be part of
+ * one; `to` if there is none. A run at the end may go on if the text does. Looks at the end of a window first, as Boyer
+ * and Moore do, and there at three bytes at once: in binary data they are hardly ever all of that kind, so that the
+ * processor guesses right. `looks`: so many windows are read further; then it is told that a run may start at the next.
+ */
+export function firstRun(
+  text: Buffer,
+  from: number,
+  to: number,
+  final: boolean,
+  worth: Uint8Array,
+  shortest: number,
+  looks = Number.MAX_SAFE_INTEGER,
+): number {
+  const skip = shortest - 2;
+  let end = from + shortest - 1;
+  while (end < to) {
+    if (
+      skip > 0 &&
+      ((worth[text[end] as number] as number) &
+        (worth[text[end - 1] as number] as number) &
+        (worth[text[end - 2] as number] as number)) ===
+        NOTHING
+    ) {
+      end += skip;
+      continue;
+    }
+    const start = end - shortest + 1;
+    if (--looks < 0) return start;
+    let p = end;
+    while (p >= start && worth[text[p] as number] !== NOTHING) p--;
+    if (p < start) return start;
+    end = p + shortest;
+  }
+  if (final) return to;
+  const start = Math.max(from, end - shortest + 1);
+  let p = to;
+  while (p > start && worth[text[p - 1] as number] !== NOTHING) p--;
+  return p;
+}

@@ -90,3 +90,5 @@ export const UNREAD_BYTES = 65_536;
  * record holds: copies of those cost more than a second write, and are garbage while a client does not read.
  */
 export const COALESCE_BYTES = 12_288;
+/** Bytes of a full TLS record (RFC 8446, section 5.1). */
+export const RECORD_BYTES = 16_384;

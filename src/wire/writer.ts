@@ -5,6 +5,7 @@ import { CHUNKED, type RawHeaders, type Sink } from '../types.ts';
 import { COALESCE_BYTES } from './limits.ts';
 import { type Leaving, leaveNow, leaveSoon } from './turn.ts';
 
+const CRLF = Buffer.from('\r\n');
 const NOT_LATIN1 = /[^\x00-\xff]/;
 
 /** A message that has no body, whatever is written. */
@@ -150,9 +151,11 @@ export class MessageWriter implements Sink, Leaving {
     if (prefix === '' && suffix === '') return this.#socket.write(chunk);
     if (chunk.length <= COALESCE_BYTES) return this.#socket.write(joined(prefix, chunk, suffix));
     this.#socket.cork();
-    if (prefix !== '') this.#socket.write(prefix, 'latin1');
+    // Not as text: Node writes many buffers faster.
+    if (prefix !== '') this.#socket.write(Buffer.from(prefix, 'latin1'));
     let wantsMore = this.#socket.write(chunk);
-    if (suffix !== '') wantsMore = this.#socket.write(suffix, 'latin1');
+    if (suffix !== '')
+      wantsMore = this.#socket.write(suffix === '\r\n' ? CRLF : Buffer.from(suffix, 'latin1'));
     this.#socket.uncork();
     return wantsMore;
   }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { Refusal } from '../../src/errors.ts';
 import { CHUNKED, type RawHeaders, type Sink, UNTIL_CLOSE } from '../../src/types.ts';
 import { IncomingBody } from '../../src/wire/body.ts';
-import { UNREAD_BYTES, WIRE_LIMITS } from '../../src/wire/limits.ts';
+import { RECORD_BYTES, UNREAD_BYTES, WIRE_LIMITS } from '../../src/wire/limits.ts';
 
 class Collector implements Sink {
   onDrain: (() => void) | null = null;
@@ -186,6 +186,94 @@ describe('any body', () => {
     expect(tap.calls).toEqual(['pause']);
     sink.onDrain?.();
     expect(tap.calls).toEqual(['pause', 'resume']);
+  });
+});
+
+describe('full records of one turn', () => {
+  /** Side by side, as Node reads them; each of another byte. */
+  const records = (...sizes: readonly number[]): Buffer[] => {
+    const slab = Buffer.allocUnsafeSlow(sizes.reduce((sum, size) => sum + size, 0));
+    let at = 0;
+    return sizes.map((size, i) => slab.subarray(at, (at += size)).fill(i + 1));
+  };
+  const turn = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
+
+  class Pieces extends Collector {
+    readonly pieces: Buffer[] = [];
+    override write(chunk: Buffer): boolean {
+      this.pieces.push(chunk);
+      return super.write(chunk);
+    }
+    get sizes(): number[] {
+      return this.pieces.map(piece => piece.length);
+    }
+  }
+
+  const piped = (...pieces: readonly Buffer[]) => {
+    const { body: counted, tap } = body(1e6);
+    const sink = new Pieces();
+    counted.pipe(sink);
+    for (const piece of pieces) counted.feed(piece, 0);
+    return { counted, sink, tap };
+  };
+
+  const F = RECORD_BYTES;
+  test.each<[string, Buffer[], number[], number[]]>([
+    ['that stand side by side are one piece', records(F, F, F), [], [3 * F]],
+    [
+      'that do not are as many as they were',
+      [...records(F), ...records(F), ...records(F)],
+      [F, F],
+      [F, F, F],
+    ],
+    ['in the wrong order are not put together', records(F, F).toReversed(), [F], [F, F]],
+    ['with a gap between them are not put together', records(F, 1, F).filter(r => r.length > 1), [F], [F, F]],
+    ['wait for nothing once a shorter one came', records(F, F, 5), [2 * F + 5], [2 * F + 5]],
+    ['go before a shorter one that stands elsewhere', [...records(F), ...records(5)], [F, 5], [F, 5]],
+    ['behind a shorter one are a new piece', records(5, F, F), [5], [5, 2 * F]],
+  ])('%s', async (_, pieces, atOnce, atTheEnd) => {
+    const { sink } = piped(...pieces);
+    expect(sink.sizes).toEqual(atOnce);
+    await turn();
+    expect(sink.sizes).toEqual(atTheEnd);
+    expect(Buffer.concat(sink.pieces).equals(Buffer.concat(pieces))).toBe(true);
+  });
+
+  test('are delivered before the end, and not once more', async () => {
+    const { body: counted } = body(2 * F);
+    const sink = new Pieces();
+    counted.pipe(sink);
+    for (const piece of records(F, F)) counted.feed(piece, 0);
+    expect([sink.sizes, sink.events]).toEqual([[2 * F], ['end ']]);
+    await turn();
+    expect([sink.sizes, sink.events]).toEqual([[2 * F], ['end ']]);
+  });
+
+  test('are delivered before a body breaks', async () => {
+    const { counted, sink } = piped(...records(F, F));
+    counted.fail(new Error('gone'));
+    expect([sink.sizes, sink.events]).toEqual([[2 * F], ['abort gone']]);
+    await turn();
+    expect([sink.sizes, sink.events]).toEqual([[2 * F], ['abort gone']]);
+  });
+
+  test('break the body, and nothing else, if they cannot be taken', async () => {
+    const { counted, sink } = piped(...records(F));
+    sink.write = () => {
+      throw new Error('a fault of ours');
+    };
+    await turn();
+    expect(sink.events).toEqual([expect.stringMatching(/^abort /)]);
+    counted.feed(latin1('more'), 0);
+    expect(sink.events).toHaveLength(1);
+  });
+
+  test('stop the socket when their sink is full', async () => {
+    const { sink, tap } = piped(...records(F, F));
+    sink.takes = false;
+    expect(tap.calls).toEqual([]);
+    await turn();
+    expect(tap.calls).toEqual(['pause']);
   });
 });
 
