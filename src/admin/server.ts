@@ -1,6 +1,6 @@
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
-import type { Gate } from '../app.ts';
+import type { Steered } from '../app/gate.ts';
 import { adminToken } from '../intercept/ca.ts';
 import type { Log } from '../types.ts';
 import { adminApi } from './api.ts';
@@ -16,7 +16,7 @@ export interface Admin {
 }
 
 /** Settles when the control plane accepts connections. */
-export async function startAdmin(gate: Gate, trust: TrustFiles, log: Log): Promise<Admin> {
+export async function startAdmin(gate: Steered, trust: TrustFiles, log: Log): Promise<Admin> {
   const where = gate.config.listen.admin;
   const token = adminToken(gate.config.ca.dir);
   const state = { draining: false };
