@@ -13,7 +13,12 @@ export interface SessionAnswer {
   expires_at: string;
 }
 
-export function sessionAnswer(gate: Steered, trust: TrustFiles, session: Session, token: string): SessionAnswer {
+export function sessionAnswer(
+  gate: Steered,
+  trust: TrustFiles,
+  session: Session,
+  token: string,
+): SessionAnswer {
   const proxy = `${gate.isTls ? 'https' : 'http'}://${session.session}:${token}@${reachable(gate.address)}`;
   const stubs = gate.stubEnvironment(session);
   const { hosts, git } = namedHosts(gate, session);

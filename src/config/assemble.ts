@@ -53,10 +53,11 @@ export function assemble(parsed: Parsed, root: Mapping, file: string): Omit<Conf
   };
 }
 
-function listeners({ listen: { proxy, admin, tls } }: Parsed, locate: Locate): Config['listen'] {
+function listeners({ listen: { proxy, admin, tls, workers } }: Parsed, locate: Locate): Config['listen'] {
   return {
     proxy: located(proxy, locate),
     admin: located(admin, locate),
+    workers,
     ...(tls && {
       tls: {
         certFile: locate(tls.cert_file),

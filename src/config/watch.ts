@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { compileConfig } from './compile.ts';
-import { loadConfig } from './load.ts';
+import { loadPolicy } from './load.ts';
 import type { Compiled, Config } from './types.ts';
 
 /** The file is asked for, not listened to: editors and Kubernetes put a new one in its place. */
@@ -24,7 +24,7 @@ export interface ConfigWatch {
  */
 export function watchConfig(
   file: string,
-  onGood: (compiled: Compiled) => void,
+  onGood: (compiled: Compiled, text: string) => void,
   onBad: (error: unknown) => void,
 ): ConfigWatch {
   let loaded = digest(file);
@@ -34,7 +34,8 @@ export function watchConfig(
   const reload = (): void => {
     loaded = digest(file);
     try {
-      onGood(compileConfig(loadConfig(file)));
+      const { config, text } = loadPolicy(file);
+      onGood(compileConfig(config), text);
     } catch (error) {
       onBad(error);
     }
