@@ -28,6 +28,7 @@ origin and the load generator. Progress on stderr, tables on stdout; what it mea
   --only A,B        peers: ${PEER_NAMES.join(', ')}
   --work A,B        work: ${WORK_NAMES.join(', ')}
   --gate FILE       the built gate, default dist/main.js
+  --workers N       and a gate of N worker processes beside it, as the peer stubgate-wN
   --out FILE        where all numbers go as JSON, default bench/out/bench.json
   --help
 
@@ -37,6 +38,7 @@ Exit: 0 measured, 1 a sample was invalid or something failed, 2 wrong usage.
 interface Choice {
   readonly plan: Plan;
   readonly gate: string;
+  readonly workers: number;
   readonly out: string;
 }
 
@@ -58,6 +60,7 @@ function choose(): Choice | undefined {
       only: { type: 'string' },
       work: { type: 'string' },
       gate: { type: 'string', default: BUILT },
+      workers: { type: 'string', default: '1' },
       out: { type: 'string', default: join(OUT, 'bench.json') },
       help: { type: 'boolean', default: false },
     },
@@ -66,12 +69,20 @@ function choose(): Choice | undefined {
   const rounds = Number(values.rounds ?? (values.quick ? 1 : 5));
   if (!Number.isInteger(rounds) || rounds < 1 || rounds > 20) throw new UsageError('--rounds: 1 to 20');
   const work = selection(values.work, WORK_NAMES, '--work');
-  const only = selection(values.only, PEER_NAMES, '--only');
+  const workers = Number(values.workers);
+  if (!Number.isInteger(workers) || workers < 1 || workers > 64) throw new UsageError('--workers: 1 to 64');
+  const several = workers > 1 ? [`stubgate-w${workers}`] : [];
+  const only = selection(values.only, [...PEER_NAMES, ...several], '--only');
   const seconds = values.quick ? 0.6 : 2;
-  return { plan: { rounds, seconds, work, only }, gate: resolve(values.gate), out: resolve(values.out) };
+  return {
+    plan: { rounds, seconds, work, only },
+    gate: resolve(values.gate),
+    workers,
+    out: resolve(values.out),
+  };
 }
 
-async function main({ plan, gate, out }: Choice): Promise<boolean> {
+async function main({ plan, gate, workers, out }: Choice): Promise<boolean> {
   cleanUpAtExit();
   const facts = machine();
   const [loadCore, proxyCore] = twoCores();
@@ -87,7 +98,7 @@ async function main({ plan, gate, out }: Choice): Promise<boolean> {
   const setting = { dir, origin, loadCore, proxyCore, hosts: [`api.${DOMAIN}`, ...names] };
 
   const ceiling = await measureCeiling(setting);
-  const chosen = peers({ main: gate }).filter(peer => plan.only.includes(peer.name));
+  const chosen = peers({ main: gate, workers }).filter(peer => plan.only.includes(peer.name));
   const started = await startPeers(setting, chosen);
   const scores = new Scores();
   await measureRounds(setting, plan, started, scores);

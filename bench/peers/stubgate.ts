@@ -16,14 +16,16 @@ export interface GateChoice {
   main: string;
   /** More options for node. */
   nodeOptions?: readonly string[];
+  /** Processes of it; 1. */
+  workers?: number;
 }
 
 export const BUILT = join(ROOT, 'dist', 'main.js');
 
 /** The gate as it is used: policy, swap, scrub of ten secrets and audit are on. */
-export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
+export function stubgate({ main, nodeOptions = [], workers = 1 }: GateChoice): Peer {
   return {
-    name: 'stubgate',
+    name: workers === 1 ? 'stubgate' : `stubgate-w${workers}`,
     mints: true,
     missing: () => unusable(main),
     version: () => `stubgate ${JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).version}`,
@@ -35,6 +37,7 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
       const config = join(dir, 'stubgate.yaml');
       writeFileSync(config, JSON.stringify(configuration(site, port, admin), undefined, 2)); // JSON is YAML
       const args = ['--disable-sigusr1', ...nodeOptions, main, 'start', '--config', config];
+      if (workers > 1) args.push('--workers', `${workers}`);
       const env = { PATH: process.env['PATH'], HOME: dir, ...secrets };
       // The admin listener opens last.
       const options = { name: 'stubgate', core, log: join(dir, 'log'), port: admin, cwd: dir, env };
@@ -51,7 +54,7 @@ export function stubgate({ main, nodeOptions = [] }: GateChoice): Peer {
       };
       return {
         ...running,
-        prove: () => proveGate(origin, running, join(dir, 'audit.jsonl'), Object.values(secrets)),
+        prove: () => proveGate(origin, running, dir, Object.values(secrets)),
       };
     },
   };

@@ -67,13 +67,12 @@ async function start(options: StartOptions): Promise<void> {
       ? await startWorkers(policy, workers, log, options.logLevel)
       : await startAlone(policy.config, log, demo);
   const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
-  let admin: Admin | undefined;
+  let admin: Admin;
   try {
-    admin = await startAdmin(gate, trust, log);
     await launch();
+    admin = await startAdmin(gate, trust, log);
   } catch (error) {
     await gate.stop();
-    await admin?.close();
     throw error;
   }
   stopOnSignal(gate, admin, log, () => demo?.close());

@@ -5,7 +5,7 @@ import { Issuer } from '../app/issuer.ts';
 import { isDevice } from '../audit/log.ts';
 import { Metrics } from '../audit/metrics.ts';
 import type { Policy } from '../config/load.ts';
-import type { Config } from '../config/types.ts';
+import type { Config, ListenAddress } from '../config/types.ts';
 import { deriveKey, StubKey } from '../inject/stub.ts';
 import { writeTrust } from '../intercept/bundle.ts';
 import { type Authority, openAuthority } from '../intercept/ca.ts';
@@ -91,7 +91,7 @@ export class Primary implements Steered {
     this.#options = options;
     this.#bound = bound;
     this.address = { host: bound.host, port: bound.port };
-    this.#own = [{ address: bound.host, port: bound.port }];
+    this.#own = [{ address: bound.host, port: bound.port }, ...configured(config.listen.admin)];
     const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.#crew = this.#newCrew();
@@ -229,6 +229,11 @@ export class Primary implements Steered {
     this.sessions.sweep(Date.now());
     this.#shared.sweep(performance.now());
   }
+}
+
+/** The control plane listens last, and only then tells where: no worker is to dial it in between. */
+function configured({ host, port }: ListenAddress): Endpoint[] {
+  return host === undefined || port === 0 ? [] : [{ address: host, port }];
 }
 
 /** One that does not serve yet, or is to end, says nothing of it. */

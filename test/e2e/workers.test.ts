@@ -210,7 +210,13 @@ describe.runIf(process.platform === 'linux')('two workers', () => {
     await until('two are left', () => gate.workers().length === 2);
     expect(await metrics()).toContain(`\nstubgate_requests_total{verdict="allow",reason=""} ${total}\n`);
     const stub = session.stubs['API_KEY'] ?? '';
-    await gate.atBoth(path => gate.get(session, 'else.corp.test', path, stub));
+    const raised = (): number =>
+      [...gate.lines().values()].filter(all => all.some(({ reason: why }) => why === 'stub_misplaced'))
+        .length;
+    await until('both raised an alarm', async () => {
+      await gate.get(session, 'else.corp.test', '/', stub);
+      return raised() === 2;
+    });
     await gate.revoke(session.id);
     await until('both alarms are told', () => events.all().filter(type => type === 'alarm').length >= 2);
     await until('the end is told', () => events.all().includes('session.ended'));

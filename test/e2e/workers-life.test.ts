@@ -1,0 +1,182 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import type { TestSession } from '../support/gate.ts';
+import { dial, openTls } from '../support/raw-client.ts';
+import { until } from '../support/redis.ts';
+import { startEcho } from '../support/upstream.ts';
+import { type CrewGate, isAlive, spawnCrew } from '../support/workers.ts';
+import { closing } from './scene.ts';
+
+const HOST = 'api.corp.test';
+const OTHER = 'other.corp.test';
+const RULES = [{ name: 'api', hosts: [HOST] }];
+
+async function crew(): Promise<CrewGate> {
+  const upstream = closing(await startEcho({ hosts: [HOST, OTHER] }));
+  return spawnCrew({ rules: RULES, upstreams: { [HOST]: upstream, [OTHER]: upstream } });
+}
+
+/** New tunnels with one request each, several at a time, until `stop`. */
+class Load {
+  readonly paths: string[] = [];
+  readonly failed: string[] = [];
+  readonly #done: Promise<unknown>;
+  #isOver = false;
+
+  constructor(gate: CrewGate, session: TestSession, lanes = 6) {
+    const lane = async (): Promise<void> => {
+      while (!this.#isOver) {
+        const path = `/load/${this.paths.length}`;
+        this.paths.push(path);
+        const outcome = await gate.get(session, HOST, path).then(
+          ({ status }) => `${status}`,
+          (error: Error) => error.message,
+        );
+        if (outcome !== '200') this.failed.push(`${path}: ${outcome}`);
+      }
+    };
+    this.#done = Promise.all(Array.from({ length: lanes }, lane));
+  }
+
+  async stop(): Promise<void> {
+    this.#isOver = true;
+    await this.#done;
+  }
+}
+
+const said = (gate: CrewGate, text: string): number =>
+  gate.logs.filter(({ message }) => message === text).length;
+
+function change(gate: CrewGate, more: Readonly<Record<string, unknown>>): void {
+  const config = JSON.parse(readFileSync(gate.configFile, 'utf8')) as object;
+  writeFileSync(gate.configFile, JSON.stringify({ ...config, ...more }));
+}
+
+describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
+  test('loses the tunnels of a worker that is killed and no others, no line of what was answered, and replaces it', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const tunnels = await gate.atBoth(async path => {
+      const peer = await openTls(session.proxy, gate.ca, HOST);
+      await peer.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
+      await peer.head();
+      return { peer, file: await gate.servedBy(path) };
+    });
+    const [victim = 0, survivor = 0] = gate.workers();
+    const load = new Load(gate, session);
+    await until('the load runs', () => load.paths.length > 50);
+    process.kill(victim, 'SIGKILL');
+    await until(
+      'another one is there',
+      () => gate.workers().length === 2 && !gate.workers().includes(victim),
+    );
+    await until('it serves', () => said(gate, 'listening') === 3);
+    const after = load.paths.length;
+    await until('the load goes on', () => load.paths.length > after + 50);
+    await load.stop();
+    expect(gate.workers()).toContain(survivor);
+    const died = new Set<string>();
+    for (const { peer, file } of tunnels) if (peer.socket.destroyed) died.add(file);
+    expect(died.size).toBe(1);
+    for (const { peer, file } of tunnels) {
+      if (died.has(file)) {
+        await peer.ended;
+        continue;
+      }
+      await peer.send(`GET /still HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
+      expect(await peer.head()).toContain(' 200 ');
+    }
+    // Of those that were cut, nobody knows; each that was answered has its line.
+    const failed = new Set(load.failed.map(text => text.split(':')[0]));
+    const lines = new Set([...gate.lines().values()].flat().map(({ path }) => path));
+    expect(load.paths.filter(path => !failed.has(path) && !lines.has(path))).toEqual([]);
+    expect(failed.size).toBeLessThanOrEqual(6);
+    expect(await gate.findings()).toEqual([]);
+    expect([...gate.lines().keys()]).toEqual(['audit.jsonl', 'audit.w2.jsonl']);
+    expect(gate.logs.find(({ message }) => message.startsWith('a worker ended'))?.fields).toMatchObject({
+      how: 'SIGKILL',
+    });
+  });
+
+  test('replaces its workers at SIGHUP for what they read at their start, and refuses nobody meanwhile', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const before = gate.workers();
+    const load = new Load(gate, session);
+    await until('the load runs', () => load.paths.length > 50);
+    change(gate, { limits: { drain: '1s', headers: 3 } });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('they are replaced', () => said(gate, 'workers are replaced') === 1, 25_000);
+    await load.stop();
+    expect(load.failed).toEqual([]);
+    expect(gate.workers().filter(pid => before.includes(pid))).toEqual([]);
+    expect(gate.workers()).toHaveLength(2);
+    const lines = new Set([...gate.lines().values()].flat().map(({ path }) => path));
+    expect(load.paths.filter(path => !lines.has(path))).toEqual([]);
+    // The new limit counts at both: nobody listens any more who does not know it.
+    const peer = await dial(gate.proxyPort);
+    await peer.send('GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n');
+    expect(await peer.head()).toContain(' 431 ');
+    expect(await gate.findings()).toEqual([]);
+  });
+
+  test('takes in a changed file at both workers before it says so, and refuses nobody meanwhile', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const load = new Load(gate, session);
+    for (let i = 1; i <= 3; i++) {
+      const rules = i % 2 === 1 ? [...RULES, { name: 'other', hosts: [OTHER] }] : RULES;
+      change(gate, { rules });
+      process.kill(gate.pid, 'SIGHUP');
+      await until('it is taken', () => countOf(gate) === i);
+      const replies = await Promise.all(
+        Array.from({ length: 12 }, () => gate.get(session, OTHER, '/').then(({ status }) => status)),
+      );
+      expect(new Set(replies)).toEqual(new Set([i % 2 === 1 ? 200 : 403]));
+    }
+    change(gate, { rules: 'none' });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('the bad one is told', () =>
+      gate.logs.some(({ message }) => message.startsWith('configuration not reloaded')),
+    );
+    await load.stop();
+    expect(load.failed).toEqual([]);
+  });
+
+  test('takes its workers with it, however it ends', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const tunnel = await openTls(session.proxy, gate.ca, HOST);
+    const workers = gate.workers();
+    process.kill(gate.pid, 'SIGKILL');
+    await tunnel.ended;
+    await until('they are gone', () => !workers.some(isAlive), 5000);
+    const isRefused = (): Promise<boolean> =>
+      dial(gate.proxyPort).then(
+        peer => (peer.cut(), false),
+        () => true,
+      );
+    await until('nobody listens', isRefused);
+  });
+
+  test('drains all workers at SIGTERM', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    await gate.atBoth(path => gate.get(session, HOST, path));
+    const tunnel = await openTls(session.proxy, gate.ca, HOST);
+    const workers = gate.workers();
+    await gate.stop();
+    expect((await tunnel.ended).how).toBe('end');
+    expect(workers.some(isAlive)).toBe(false);
+    expect(await gate.findings()).toEqual([]);
+  });
+});
+
+const isOwn = ({
+  message,
+  fields,
+}: {
+  message: string;
+  fields: Readonly<Record<string, unknown>>;
+}): boolean => message === 'configuration reloaded' && fields['worker'] === undefined;
+const countOf = (gate: CrewGate): number => gate.logs.filter(isOwn).length;
