@@ -1,3 +1,4 @@
+import { isDevice } from '../audit/log.ts';
 import { compileConfig } from '../config/compile.ts';
 import type { Policy } from '../config/load.ts';
 import type { Compiled, Config } from '../config/types.ts';
@@ -102,6 +103,7 @@ export class Configuration {
     this.#fixed = { ...before, audit, limits };
     this.#log.info('workers are replaced one after the other', { for: sections });
     try {
+      requireChains(audit.file);
       await this.#crew.roll();
       this.#compiled = { ...this.#compiled, config: { ...this.#compiled.config, ...this.#fixed } };
       this.#log.info('workers are replaced');
@@ -114,4 +116,12 @@ export class Configuration {
   #keep(cause: unknown): void {
     this.#log.error('configuration not reloaded: the last good one stays', { cause });
   }
+}
+
+/** Throws an Error for the operator if several processes cannot write their lines beside that file. */
+export function requireChains(audit: string): void {
+  if (isDevice(audit))
+    throw new Error(
+      `${audit}: each worker writes a chain of its own; name a file in audit.file, or write listen.workers: 1`,
+    );
 }

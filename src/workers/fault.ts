@@ -12,8 +12,8 @@ export interface Fault {
 export function faultOf(thrown: unknown): Fault {
   if (thrown instanceof Refusal) return { kind: 'refusal', code: thrown.code, message: thrown.message };
   if (thrown instanceof SessionError) return { kind: 'session', code: thrown.kind, message: thrown.message };
-  const { message, code } = thrown as Partial<NodeJS.ErrnoException>;
-  return { kind: 'error', code, message: message ?? String(thrown) };
+  const error: NodeJS.ErrnoException = thrown instanceof Error ? thrown : new Error(String(thrown));
+  return { kind: 'error', code: error.code, message: error.message };
 }
 
 export function errorOf({ kind, code, message }: Fault): Error {

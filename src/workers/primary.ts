@@ -2,7 +2,6 @@ import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import type { Measured, NewSession, Steered } from '../app/gate.ts';
 import { Issuer } from '../app/issuer.ts';
-import { isDevice } from '../audit/log.ts';
 import { Metrics } from '../audit/metrics.ts';
 import type { Policy } from '../config/load.ts';
 import type { Config, ListenAddress } from '../config/types.ts';
@@ -15,7 +14,7 @@ import type { State } from '../state/state.ts';
 import type { Log, Session } from '../types.ts';
 import type { Endpoint } from '../upstream/own.ts';
 import type { Start } from './calls.ts';
-import { Configuration } from './configuration.ts';
+import { Configuration, requireChains } from './configuration.ts';
 import { Crew } from './crew.ts';
 import type { CrewMember } from './crew-member.ts';
 import { OnceEvents } from './once-events.ts';
@@ -46,10 +45,7 @@ export async function openPrimary(options: PrimaryOptions): Promise<Primary> {
   const { proxy } = config.listen;
   if (proxy.host === undefined)
     throw new Error('listen.proxy must be host:port; clients cannot use a Unix socket as a proxy');
-  if (isDevice(config.audit.file))
-    throw new Error(
-      `${config.audit.file}: each worker writes a chain of its own; name a file in audit.file, or write listen.workers: 1`,
-    );
+  requireChains(config.audit.file);
   const authority = openAuthority(config.ca);
   const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
   const bound = await bindSockets(proxy.host, proxy.port, options.workers);
@@ -227,7 +223,7 @@ export class Primary implements Steered {
 
   #sweep(): void {
     this.sessions.sweep(Date.now());
-    this.#shared.sweep(performance.now());
+    this.#shared.sweep();
   }
 }
 

@@ -6,7 +6,7 @@ import { type Audience, SharedSessions } from './shared-sessions.ts';
 
 interface Spent {
   taken: number;
-  /** When that was counted, and when it may be forgotten; performance.now(). */
+  /** When that was counted, and when it may be forgotten; ms. */
   at: number;
   until: number;
 }
@@ -34,9 +34,12 @@ export class SharedState {
   readonly #slots = new Map<string, Map<string, object>>();
   readonly #locks = new Map<string, Lock>();
   readonly #values = new Map<string, Value>();
+  readonly #now: () => number;
   #fence = 0;
 
-  constructor(audience: Audience) {
+  /** `now`: monotone, ms. */
+  constructor(audience: Audience, now = () => performance.now()) {
+    this.#now = now;
     this.sessions = new SharedSessions(audience);
   }
 
@@ -59,7 +62,7 @@ export class SharedState {
       get: name => this.#value(name)?.text,
       put: (name, text, ttlMs, fence) => {
         if ((this.#value(name)?.fence ?? 0) > fence) return false;
-        this.#values.set(name, { fence, text, until: performance.now() + ttlMs });
+        this.#values.set(name, { fence, text, until: this.#now() + ttlMs });
         return true;
       },
     };
@@ -73,7 +76,8 @@ export class SharedState {
   }
 
   /** Forgets what is over; to be called every second. */
-  sweep(now: number): void {
+  sweep(): void {
+    const now = this.#now();
     for (const kept of [this.#budgets, this.#locks, this.#values])
       for (const [name, { until }] of kept) if (now >= until) kept.delete(name);
   }
@@ -91,7 +95,7 @@ export class SharedState {
   }
 
   #spent(name: string, { perMs }: Budget): Spent {
-    const now = performance.now();
+    const now = this.#now();
     let spent = this.#budgets.get(name);
     if (!spent) this.#budgets.set(name, (spent = { taken: 0, at: now, until: now }));
     spent.taken = Math.max(0, spent.taken - (now - spent.at) * perMs);
@@ -113,7 +117,7 @@ export class SharedState {
   }
 
   #lock(name: string, ttlMs: number, holder: object): number | undefined {
-    const now = performance.now();
+    const now = this.#now();
     if ((this.#locks.get(name)?.until ?? 0) > now) return undefined;
     const fence = ++this.#fence;
     this.#locks.set(name, { fence, holder, until: now + ttlMs });
@@ -122,6 +126,6 @@ export class SharedState {
 
   #value(name: string): Value | undefined {
     const value = this.#values.get(name);
-    return value && value.until > performance.now() ? value : undefined;
+    return value && value.until > this.#now() ? value : undefined;
   }
 }
