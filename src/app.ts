@@ -46,6 +46,8 @@ export async function startGate(options: GateOptions): Promise<Gate> {
   const loaded = compileConfig(options.config ?? loadConfig(options.configFile));
   const first = options.rewrite?.(loaded) ?? loaded;
   const authority = openAuthority(first.config.ca);
+  if (options.worker && options.worker.caPem !== authority.rootPem)
+    throw new Error('the CA is not the one that the gate was started with; restart the gate');
   const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
   const state = options.worker?.state?.(caKey) ?? (await openState(first.config.state, caKey, log));
   let gate: RunningGate | undefined;

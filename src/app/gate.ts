@@ -42,6 +42,8 @@ export interface WorkerSeat {
   readonly listener: { readonly fd: number; readonly host: string; readonly port: number };
   /** Undefined: each process opens the one that the configuration names. `key`: what that of the stubs is derived from. */
   readonly state: ((key: Buffer) => State) | undefined;
+  /** PEM of the CA that all have: one that was put in its place since is not served with. */
+  readonly caPem: string;
   /** Public. Together with the key that all have it makes the keys of TLS session tickets. */
   readonly ticketSalt: string;
 }

@@ -21,6 +21,7 @@ export interface Start {
   /** Never dialled. */
   readonly own: readonly Endpoint[];
   readonly ticketSalt: string;
+  readonly caPem: string;
   /** How many share what a limit allows. */
   readonly workers: number;
   /** Somebody watches what happens. */

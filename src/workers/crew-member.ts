@@ -6,7 +6,7 @@ import { Channel } from './channel.ts';
 /** To start, to take in another configuration, and for anything else. A worker that takes longer is not trusted any more. */
 const START_MS = 60_000;
 const RELOAD_MS = 30_000;
-const ANSWER_MS = 10_000;
+const ANSWER_MS = 5000;
 /** For what ends beside the requests under way, and for the process's own end. */
 const STOP_MS = 15_000;
 const EXIT_MS = 2000;
@@ -34,7 +34,7 @@ export class CrewMember {
     this.#child = child;
     this.channel = new Channel(child, calls(this), () => new Error(`worker ${number} does not answer`));
     this.gone = new Promise(resolve => {
-      child.once('error', error => resolve(error.message));
+      child.on('error', error => resolve(error.message));
       child.once('exit', (code, signal) => resolve(signal ?? `exit code ${code}`));
     });
     void this.gone.then(how => this.channel.close(new Error(`worker ${number} ended: ${how}`)));

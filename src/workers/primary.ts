@@ -76,6 +76,7 @@ export class Primary implements Steered {
   readonly #ticketSalt = randomBytes(32).toString('hex');
   readonly #startedAt = Date.now();
   readonly #own: Endpoint[];
+  readonly #caPem: string;
   /** What workers that are gone have counted. */
   readonly #past = new Metrics();
   #lost = 0;
@@ -86,6 +87,7 @@ export class Primary implements Steered {
     const { config } = options.policy;
     this.#options = options;
     this.#bound = bound;
+    this.#caPem = authority.rootPem;
     this.address = { host: bound.host, port: bound.port };
     this.#own = [{ address: bound.host, port: bound.port }, ...configured(config.listen.admin)];
     const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
@@ -212,6 +214,7 @@ export class Primary implements Steered {
       listener: { fd: LISTENER_FD, host, port },
       own: this.#own,
       ticketSalt: this.#ticketSalt,
+      caPem: this.#caPem,
       workers: this.#options.workers,
       isWatched: this.#isWatched,
     };

@@ -59,7 +59,7 @@ export class WorkerProcess {
 
   async #serve(start: Start): Promise<void> {
     this.#start = start;
-    const { number, text, fixed, listener, ticketSalt, workers } = start;
+    const { number, text, fixed, listener, ticketSalt, caPem, workers } = start;
     try {
       const gate = await startGate({
         configFile: start.file,
@@ -69,6 +69,7 @@ export class WorkerProcess {
         worker: {
           listener,
           ticketSalt,
+          caPem,
           state:
             fixed.state === 'memory'
               ? key => workerState(this.#primary, this.#sessions, key, workers)

@@ -1,4 +1,5 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { TestSession } from '../support/gate.ts';
 import { dial, openTls } from '../support/raw-client.ts';
@@ -106,7 +107,7 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     await until('the load runs', () => load.paths.length > 50);
     change(gate, { limits: { drain: '1s', headers: 3 } });
     process.kill(gate.pid, 'SIGHUP');
-    await until('they are replaced', () => said(gate, 'workers are replaced') === 1, 25_000);
+    await until('they are replaced', () => said(gate, 'workers are replaced') === 1, 45_000);
     await load.stop();
     expect(load.failed).toEqual([]);
     expect(gate.workers().filter(pid => before.includes(pid))).toEqual([]);
@@ -118,7 +119,7 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     await peer.send('GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n');
     expect(await peer.head()).toContain(' 431 ');
     expect(await gate.findings()).toEqual([]);
-  });
+  }, 60_000);
 
   test('takes in a changed file at both workers before it says so, and refuses nobody meanwhile', async () => {
     const gate = await crew();
@@ -142,6 +143,20 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     await load.stop();
     expect(load.failed).toEqual([]);
   });
+
+  test('starts none with another CA than it has itself', async () => {
+    const gate = await crew();
+    rmSync(join(dirname(gate.configFile), 'certs'), { recursive: true });
+    process.kill(gate.workers()[0] ?? 0, 'SIGKILL');
+    await until(
+      'it is said, and the gate ends',
+      () =>
+        gate.logs.some(({ fields }) => String(fields['cause']).includes('restart the gate')) &&
+        !isAlive(gate.pid),
+      45_000,
+    );
+    expect(said(gate, 'no worker can be started: the gate ends')).toBe(1);
+  }, 60_000);
 
   test('takes its workers with it, however it ends', async () => {
     const gate = await crew();

@@ -1,8 +1,8 @@
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { canary, leaks } from '../support/canary.ts';
 import { connect, header, openTls, type Reply } from '../support/raw-client.ts';
-import { until } from '../support/redis.ts';
+import { hasRedis, startRedis, until } from '../support/redis.ts';
 import { startEcho, startHttp } from '../support/upstream.ts';
 import { startOidc } from '../support/upstreams/oidc.ts';
 import { spawnCrew } from '../support/workers.ts';
@@ -92,7 +92,7 @@ describe.runIf(process.platform === 'linux')('two workers', () => {
     });
     for (let i = 0; i < 8; i++)
       expect(reason(await gate.get(session, HOST, '/budget/over'))).toBe('rate_limited');
-    expect(new Set((await Promise.all(asked.map(gate.servedBy))).values()).size).toBe(2);
+    expect(new Set((await Promise.all(asked.map(path => gate.servedBy(path)))).values()).size).toBe(2);
   });
 
   test('share the tunnels that a session may have open; those of a worker that is killed are free again', async () => {
@@ -223,5 +223,40 @@ describe.runIf(process.platform === 'linux')('two workers', () => {
     expect(events.all().filter(type => type === 'session.ended')).toHaveLength(1);
     events.close();
     expect(await metrics()).toMatch(/\nstubgate_alarms_total\{code="stub_misplaced"\} [2-9]/);
+  });
+
+  test.skipIf(!hasRedis)('are two more of those that share a Redis', async () => {
+    const redis = await startRedis();
+    onTestFinished(() => redis.stop());
+    const upstream = closing(await startEcho({ hosts: [HOST] }));
+    const gate = await spawnCrew({
+      rules: [{ name: 'api', hosts: [HOST] }],
+      profiles: { default: { rules: ['api'], limits: { requests: 30 } } },
+      upstreams: { [HOST]: upstream },
+      config: { state: { url: redis.url, grace: '5s' } },
+    });
+    const session = await gate.session();
+    const replies = await gate.atBoth(path => gate.get(session, HOST, path));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+    expect(JSON.parse((await gate.admin(`/v1/sessions/${session.id}`)).text)).toMatchObject({
+      usage: { allowed: replies.length },
+    });
+    let served = replies.length;
+    await until('all of the budget is used', async () => {
+      if ((await gate.get(session, HOST, '/more')).status === 200) served++;
+      return served === 30;
+    });
+    for (let i = 0; i < 8; i++) expect(reason(await gate.get(session, HOST, '/over'))).toBe('rate_limited');
+    await gate.revoke(session.id);
+    await until(
+      'both refuse it',
+      async () => {
+        const outcomes = await Promise.all(
+          Array.from({ length: 8 }, async () => reason((await connect(session.proxy, `${HOST}:443`)).reply)),
+        );
+        return outcomes.every(outcome => outcome === 'session_revoked');
+      },
+      1000,
+    );
   });
 });

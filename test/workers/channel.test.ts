@@ -4,6 +4,11 @@ import { Refusal } from '../../src/errors.ts';
 import { SessionError } from '../../src/state/session.ts';
 import { Channel, type Port } from '../../src/workers/channel.ts';
 
+/** Nothing can be asked of whoever asks. */
+interface Nothing {
+  nothing(): void;
+}
+
 interface Echo {
   echo(value: unknown): unknown;
   later(value: string): Promise<string>;
@@ -30,7 +35,7 @@ function open() {
     session: new SessionError('full', 'too many'),
     system: Object.assign(new Error('taken'), { code: 'EADDRINUSE' }),
   };
-  new Channel<Record<never, never>, Echo>(
+  const server = new Channel<Nothing, Echo>(
     there,
     {
       echo: value => value,
@@ -43,8 +48,8 @@ function open() {
     },
     () => new Error('late'),
   );
-  const channel = new Channel<Echo, Record<never, never>>(here, {}, () => new Error('late'));
-  return { channel, noted };
+  const channel = new Channel<Echo, Nothing>(here, { nothing: () => {} }, () => new Error('late'));
+  return { channel, server, noted };
 }
 
 test('what is asked is answered, in whatever order that is done; Map and undefined stay what they are', async () => {

@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { Refusal } from '../../src/errors.ts';
-import { type NewSession, newSession } from '../../src/state/session.ts';
+import { newSession } from '../../src/state/session.ts';
 import type { PrimaryCalls, WorkerCalls } from '../../src/workers/calls.ts';
 import { Channel } from '../../src/workers/channel.ts';
 import { SharedState } from '../../src/workers/shared-state.ts';
@@ -64,7 +64,7 @@ test('a worker knows a session before its token is handed out, and its end befor
 
 test('a credential that comes to both at once opens one session', async () => {
   const { all } = open(2);
-  const opened = await Promise.all(all.map(({ sessions }) => sessions.open('ab'.repeat(32), OPTIONS)));
+  const opened = await Promise.all(all.map(async ({ sessions }) => sessions.open('ab'.repeat(32), OPTIONS)));
   expect(opened[0]?.session).toBe(opened[1]?.session);
   expect(opened[0]).not.toBe(opened[1]);
 });
@@ -72,7 +72,8 @@ test('a credential that comes to both at once opens one session', async () => {
 test('a session that ended while its opening was answered is known as ended', async () => {
   const { all } = open(2);
   const [one, other] = all;
-  const { session: id } = (await one?.sessions.open('ab'.repeat(32), OPTIONS)) as NewSession['session'];
+  const known = await one?.sessions.open('ab'.repeat(32), OPTIONS);
+  const id = known?.session ?? '';
   const [opened] = await Promise.all([
     other?.sessions.open('ab'.repeat(32), OPTIONS),
     one?.sessions.revoke(id),
