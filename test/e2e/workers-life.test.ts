@@ -144,6 +144,64 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     expect(load.failed).toEqual([]);
   });
 
+  test('replaces a worker by the last good configuration, whatever the file holds by then', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    writeFileSync(gate.configFile, 'version: 7');
+    await until('the bad one is told', () =>
+      gate.logs.some(({ message }) => message.startsWith('configuration not reloaded')),
+    );
+    const before = gate.workers();
+    for (const pid of before) process.kill(pid, 'SIGKILL');
+    await until('others serve', () => said(gate, 'listening') === 4);
+    const replies = await gate.atBoth(path => gate.get(session, HOST, path));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+  });
+
+  test('keeps the last good configuration at both if a file that it names is missing', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    change(gate, {
+      rules: [],
+      identity: [
+        {
+          type: 'jwt',
+          issuer: 'https://id.test',
+          audience: 'a',
+          jwks_file: './none.json',
+          match: 'any',
+          profile: 'default',
+        },
+      ],
+    });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('that is told', () =>
+      gate.logs.some(({ fields }) => String(fields['cause']).includes('a worker cannot use it')),
+    );
+    const replies = await gate.atBoth(path => gate.get(session, HOST, path));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+  });
+
+  test('ends a worker that does not take in a revocation, and the others have it within a second', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const tunnels = await gate.atBoth(async path => {
+      const peer = await openTls(session.proxy, gate.ca, HOST);
+      await peer.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
+      await peer.head();
+      return peer;
+    });
+    const [stopped = 0] = gate.workers();
+    process.kill(stopped, 'SIGSTOP');
+    const from = performance.now();
+    const revoked = gate.revoke(session.id);
+    await Promise.race(tunnels.map(tunnel => tunnel.ended));
+    expect(performance.now() - from).toBeLessThan(1000);
+    await revoked;
+    await Promise.all(tunnels.map(tunnel => tunnel.ended));
+    await until('it is replaced', () => gate.workers().length === 2 && !gate.workers().includes(stopped));
+  });
+
   test('starts none with another CA than it has itself', async () => {
     const gate = await crew();
     rmSync(join(dirname(gate.configFile), 'certs'), { recursive: true });
