@@ -59,7 +59,7 @@ class OpenFile {
   readonly #name: string;
   #handle: FileHandle;
   #reader: AppendedLines;
-  /** It was another file's turn at the last look: the next one need not wait. */
+  /** At the last look another file had the name: what is in that need not be waited for. */
   hasMoved = false;
 
   constructor(name: string, handle: FileHandle, at: number) {

@@ -58,8 +58,8 @@ async function start(options: StartOptions): Promise<void> {
   });
   const configFile = options.demo ? demoConfig(options.config) : requireConfig(options.config);
   const policy = loadPolicy(configFile);
-  const demo = options.demo ? await startDemo(policy.config) : undefined;
   const workers = workersOf(options, policy.config);
+  const demo = options.demo ? await startDemo(policy.config) : undefined;
   // Not before the process is hardened, nor for a mere --help.
   const { startAdmin } = await import('../admin/server.ts');
   const { gate, reload, launch } =

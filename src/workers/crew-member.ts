@@ -54,7 +54,8 @@ export class CrewMember {
 
   /** Settles when it has taken in what it was told. One that does not is ended: nobody knows what it would go on to serve. */
   async sync(): Promise<void> {
-    await this.channel.ask(ANSWER_MS, 'sync').catch(() => this.kill());
+    const ms = this.servesSince === undefined ? START_MS : ANSWER_MS;
+    await this.channel.ask(ms, 'sync').catch(() => this.kill());
   }
 
   /** Whether it serves by that configuration now. */
