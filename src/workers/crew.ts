@@ -12,6 +12,8 @@ const MAX_DELAY_MS = 2000;
 const MAX_FAILURES = 5;
 /** What connects just before its worker is replaced gets to begin. */
 const SETTLE_MS = 1000;
+/** Whoever ends a whole service tells all of its processes at once: the primary may hear of it last. */
+const HEAR_MS = 200;
 
 export interface CrewOptions {
   readonly count: number;
@@ -81,7 +83,7 @@ export class Crew {
   /** One asks to be replaced. */
   leave(member: CrewMember): void {
     if (this.#serving[member.slot] !== member || this.#isStopping) return;
-    const left = this.#rolling.then(() => this.#replace(member.slot, member));
+    const left = this.#rolling.then(() => delay(HEAR_MS)).then(() => this.#replace(member.slot, member));
     this.#rolling = left.catch((cause: unknown) =>
       this.#options.log.error('a worker stays: it could not be replaced', { worker: member.number, cause }),
     );
