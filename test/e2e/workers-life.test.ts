@@ -2,7 +2,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import type { TestSession } from '../support/gate.ts';
-import { dial, openTls } from '../support/raw-client.ts';
+import { dial, openTls, readReply } from '../support/raw-client.ts';
 import { until } from '../support/redis.ts';
 import { startEcho } from '../support/upstream.ts';
 import { type CrewGate, isAlive, spawnCrew } from '../support/workers.ts';
@@ -45,6 +45,15 @@ class Load {
   }
 }
 
+/** A tunnel that has carried a request, and stays open. */
+async function openWith(gate: CrewGate, session: TestSession, path: string) {
+  const peer = await openTls(session.proxy, gate.ca, HOST);
+  await peer.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
+  const { status } = await readReply(peer);
+  expect(status).toBe(200);
+  return peer;
+}
+
 const said = (gate: CrewGate, text: string): number =>
   gate.logs.filter(({ message }) => message === text).length;
 
@@ -58,9 +67,7 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     const gate = await crew();
     const session = await gate.session();
     const tunnels = await gate.atBoth(async path => {
-      const peer = await openTls(session.proxy, gate.ca, HOST);
-      await peer.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
-      await peer.head();
+      const peer = await openWith(gate, session, path);
       return { peer, file: await gate.servedBy(path) };
     });
     const [victim = 0, survivor = 0] = gate.workers();
@@ -185,12 +192,7 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
   test('ends a worker that does not take in a revocation, and the others have it within a second', async () => {
     const gate = await crew();
     const session = await gate.session();
-    const tunnels = await gate.atBoth(async path => {
-      const peer = await openTls(session.proxy, gate.ca, HOST);
-      await peer.send(`GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`);
-      await peer.head();
-      return peer;
-    });
+    const tunnels = await gate.atBoth(path => openWith(gate, session, path));
     const [stopped = 0] = gate.workers();
     process.kill(stopped, 'SIGSTOP');
     const from = performance.now();
@@ -235,11 +237,10 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
   test('drains all workers at SIGTERM', async () => {
     const gate = await crew();
     const session = await gate.session();
-    await gate.atBoth(path => gate.get(session, HOST, path));
-    const tunnel = await openTls(session.proxy, gate.ca, HOST);
+    const tunnels = await gate.atBoth(path => openWith(gate, session, path));
     const workers = gate.workers();
     await gate.stop();
-    expect((await tunnel.ended).how).toBe('end');
+    for (const tunnel of tunnels) expect((await tunnel.ended).how).toBe('end');
     expect(workers.some(isAlive)).toBe(false);
     expect(await gate.findings()).toEqual([]);
   });
