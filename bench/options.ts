@@ -39,6 +39,7 @@ origin and the load generator. Progress on stderr, tables on stdout; what it mea
   --only A,B        peers: ${PEER_NAMES.join(', ')}
   --work A,B        work: ${WORK_NAMES.join(', ')}
   --gate FILE       the built gate, default dist/main.js
+  --workers N       and a gate of N worker processes beside it, as the peer stubgate-wN
   --out FILE        where all numbers go as JSON, default bench/out/bench.json
   --help
 
@@ -48,6 +49,7 @@ Exit: 0 measured, 1 a sample was invalid or something failed, 2 wrong usage. No 
 export interface Choice {
   readonly plan: Plan;
   readonly gate: string;
+  readonly workers: number;
   readonly out: string;
   /** JSON of an earlier run, instead of a run. */
   readonly from: string | undefined;
@@ -82,6 +84,7 @@ export function choose(args: readonly string[]): Choice | undefined {
       only: { type: 'string' },
       work: { type: 'string' },
       gate: { type: 'string', default: BUILT },
+      workers: { type: 'string', default: '1' },
       out: { type: 'string', default: join(OUT, 'bench.json') },
       help: { type: 'boolean', default: false },
     },
@@ -93,10 +96,15 @@ export function choose(args: readonly string[]): Choice | undefined {
     throw new UsageError('--commit keeps a full run; a quick one is too short, so leave out --quick');
   const works = values.quick ? WORK_NAMES.filter(name => !NOT_QUICK.includes(name)) : WORK_NAMES;
   const work = selection(values.work, WORK_NAMES, works, '--work');
-  const only = selection(values.only, PEER_NAMES, values.quick ? REFERENCES : PEER_NAMES, '--only');
+  const workers = Number(values.workers);
+  if (!Number.isInteger(workers) || workers < 1 || workers > 64) throw new UsageError('--workers: 1 to 64');
+  const several = workers > 1 ? [`stubgate-w${workers}`] : [];
+  const byDefault = [...(values.quick ? REFERENCES : PEER_NAMES), ...several];
+  const only = selection(values.only, [...PEER_NAMES, ...several], byDefault, '--only');
   return {
     plan: { rounds, seconds: values.quick ? 0.8 : 1.5, work, only },
     gate: resolve(values.gate),
+    workers,
     out: resolve(values.out),
     from: values.from && resolve(values.from),
     isQuick: values.quick,

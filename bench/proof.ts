@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Origin, PATHS } from './origin.ts';
 import type { Running } from './peers/peer.ts';
@@ -10,10 +11,14 @@ const REQUESTS = 50;
 export async function proveGate(
   origin: Origin,
   running: Running,
-  audit: string,
+  dir: string,
   secrets: string[],
 ): Promise<void> {
-  const lines = (): number => readFileSync(audit, 'latin1').split('\n').length - 1;
+  // One file for each process of the gate.
+  const lines = (): number =>
+    readdirSync(dir)
+      .filter(name => /^audit(\.w\d+)?\.jsonl$/.test(name))
+      .reduce((sum, name) => sum + readFileSync(join(dir, name), 'latin1').split('\n').length - 1, 0);
   const status = (answer: string): string => answer.split(' ')[1] ?? 'nothing';
 
   const stranger = { ...running, connectHeader: 'Proxy-Authorization: Basic c3RyYW5nZXI6dG9rZW4=' };

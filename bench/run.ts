@@ -34,7 +34,7 @@ interface Report {
   readonly invalid: readonly string[];
 }
 
-async function measure({ plan, gate }: Choice): Promise<Report> {
+async function measure({ plan, gate, workers }: Choice): Promise<Report> {
   cleanUpAtExit();
   const facts = machine();
   const [loadCore, proxyCore] = twoCores();
@@ -50,7 +50,7 @@ async function measure({ plan, gate }: Choice): Promise<Report> {
   const setting = { dir, origin, loadCore, proxyCore, hosts: [`api.${DOMAIN}`, ...names] };
 
   const ceiling = await measureCeiling(setting);
-  const chosen = peers({ main: gate }).filter(peer => plan.only.includes(peer.name));
+  const chosen = peers({ main: gate, workers }).filter(peer => plan.only.includes(peer.name));
   const started = await startPeers(setting, chosen);
   const scores = new Scores();
   await measureRounds(setting, plan, started, scores);

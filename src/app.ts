@@ -3,26 +3,27 @@ import type { Alarms } from './alarms/alarms.ts';
 import { openAlarms } from './app/alarms.ts';
 import { budgetsOf, onAlarmOf } from './app/budgets.ts';
 import { Events } from './app/events.ts';
-import type { Gate, GateOptions, NewSession } from './app/gate.ts';
-import { givenFor, openFor, tlsOf } from './app/identities.ts';
+import type { Gate, GateOptions, Measured, NewSession } from './app/gate.ts';
+import { openFor, tlsOf } from './app/identities.ts';
+import { Issuer } from './app/issuer.ts';
 import { listenLimits } from './app/limits.ts';
+import { ticketSecret } from './app/tickets.ts';
 import { upstreamOf } from './app/upstream.ts';
 import { AuditLog } from './audit/log.ts';
 import { Metrics } from './audit/metrics.ts';
 import { Captures } from './capture/captures.ts';
 import { compileConfig } from './config/compile.ts';
 import { loadConfig } from './config/load.ts';
-import type { Compiled, Config } from './config/types.ts';
+import type { Compiled, Config, ListenAddress } from './config/types.ts';
 import { needsRestart, watchConfig } from './config/watch.ts';
 import { Flow } from './flow.ts';
 import { Keyring } from './flow/keyring.ts';
 import { ObservedFlow } from './flow/observed.ts';
 import type { Rooms } from './flow/rooms.ts';
 import { Secrets } from './flow/secrets.ts';
-import { Identities } from './identity/identities.ts';
-import { DEFAULT_SHAPE, parseShape } from './inject/shape.ts';
+import { Identities, type Opening } from './identity/identities.ts';
+import { DEFAULT_SHAPE } from './inject/shape.ts';
 import type { StubIds } from './inject/signing.ts';
-import { stubVariables } from './inject/stands-for.ts';
 import { deriveKey, StubKey } from './inject/stub.ts';
 import { writeTrust } from './intercept/bundle.ts';
 import { type Authority, openAuthority } from './intercept/ca.ts';
@@ -45,8 +46,10 @@ export async function startGate(options: GateOptions): Promise<Gate> {
   const loaded = compileConfig(options.config ?? loadConfig(options.configFile));
   const first = options.rewrite?.(loaded) ?? loaded;
   const authority = openAuthority(first.config.ca);
+  if (options.worker && options.worker.caPem !== authority.rootPem)
+    throw new Error('the CA is not the one that the gate was started with; restart the gate');
   const caKey = authority.key.export({ type: 'pkcs8', format: 'der' });
-  const state = await openState(first.config.state, caKey, log);
+  const state = options.worker?.state?.(caKey) ?? (await openState(first.config.state, caKey, log));
   let gate: RunningGate | undefined;
   try {
     gate = new RunningGate(options, first, authority, state);
@@ -73,6 +76,7 @@ class RunningGate implements Gate {
   readonly #options: GateOptions;
   readonly #state: State;
   readonly #stubs: StubKey;
+  readonly #issuer: Issuer;
   readonly #secrets: Secrets;
   readonly #limiter: Limiter;
   readonly #alarms: Alarms;
@@ -90,6 +94,7 @@ class RunningGate implements Gate {
     this.#state = state;
     this.authority = authority;
     this.#stubs = new StubKey(deriveKey(state.key));
+    this.#issuer = new Issuer(this.#stubs, state.sessions, this.events, () => this.#compiled);
     const trust = writeTrust(config.ca.dir, authority, config.upstream.caFile);
     ({ caFile: this.caFile, bundleFile: this.bundleFile } = trust);
     this.audit = new AuditLog(options.auditFile ?? config.audit.file);
@@ -122,10 +127,7 @@ class RunningGate implements Gate {
       log: options.log,
       dial,
       profileMs: name => this.#compiled.profiles.get(name)?.ttlMs,
-      open: opening => {
-        const exchanges = this.#compiled.profiles.get(opening.profile)?.exchanged !== undefined;
-        return openFor(state.sessions, opening, profile => this.#stubsFor(profile), exchanges);
-      },
+      open: opening => this.#open(opening),
     });
     this.#listener = new ProxyListener({
       flow: this.#flow,
@@ -134,14 +136,16 @@ class RunningGate implements Gate {
       stubsOf: session => this.stubEnvironment(session),
       caPem: authority.rootPem,
       ...this.#tls(),
-      contexts: new Contexts(authority),
+      contexts: new Contexts(authority, ticketSecret(state.key, options.worker?.ticketSalt)),
       limits: listenLimits(config.limits),
     });
     this.#watcher = watchConfig(
       config.file,
-      next => this.#use(options.rewrite?.(next) ?? next),
+      next => void this.use(options.rewrite?.(next) ?? next),
       error => this.#keep(error),
     );
+    // Whoever started this process tells it.
+    if (options.worker) this.#watcher.close();
   }
 
   get sessions(): Sessions {
@@ -166,10 +170,10 @@ class RunningGate implements Gate {
   }
 
   async listen(): Promise<void> {
-    const wanted = this.#options.listen ?? this.config.listen.proxy;
-    if (wanted.host === undefined)
-      throw new Error('listen.proxy must be host:port; clients cannot use a Unix socket as a proxy');
-    const { address, port } = await this.#listener.listen(wanted.port, wanted.host);
+    const { listen, worker } = this.#options;
+    const { address, port } = await this.#listener.listen(
+      worker?.listener ?? tcpOf(listen ?? this.config.listen.proxy),
+    );
     this.address = { host: address, port };
     this.guard(address, port);
   }
@@ -182,42 +186,58 @@ class RunningGate implements Gate {
     this.#own.push({ address, port });
   }
 
-  async createSession({
-    profile,
-    ttlMs,
-    subjectToken,
-    ...who
-  }: NewSession): Promise<{ session: Session; token: string }> {
-    const found = this.#compiled.profiles.get(profile);
-    if (!found) {
-      throw new Error(
-        `There is no profile "${profile}"; one of ${[...this.#compiled.profiles.keys()].join(', ')}`,
-      );
-    }
-    const life = Math.min(ttlMs ?? found.ttlMs, found.ttlMs);
-    const subject = givenFor(found.exchanged, subjectToken);
-    const stubs = this.#stubsFor(profile);
-    const created = await this.sessions.create({ profile, ttlMs: life, ...who, stubs, subject });
-    this.events.created(created.session);
-    return created;
+  createSession(wanted: NewSession): Promise<{ session: Session; token: string }> {
+    return this.#issuer.createSession(wanted);
   }
 
   stubEnvironment(session: Session): Record<string, string> {
-    const environment: Record<string, string> = {};
-    for (const [name, stub] of session.stubs) {
-      const found = this.#compiled.credentials.get(name);
-      if (found) Object.assign(environment, stubVariables(found.stub, stub, this.#stubs));
-    }
-    return environment;
+    return this.#issuer.environment(session);
+  }
+
+  measure(): Promise<Measured> {
+    const { metrics, openTunnels, audit, sessions } = this;
+    const gauges = {
+      tunnels: openTunnels,
+      sessions: sessions.live,
+      stateUp: sessions.healthy,
+      auditHealthy: audit.healthy,
+      auditLost: audit.lost,
+    };
+    return Promise.resolve({ metrics, gauges });
   }
 
   reload(): void {
     this.#watcher.reload();
   }
 
-  async stop(): Promise<void> {
+  use(next: Compiled): boolean {
+    const { log } = this.#options;
+    const { file } = next.config;
+    let rooms: Rooms;
+    let identities: ReturnType<Identities['prepare']>;
+    try {
+      identities = this.#identities.prepare(next.config.identity);
+      rooms = this.#rooms(next);
+    } catch (error) {
+      this.#keep(error);
+      return false;
+    }
+    const fixed = needsRestart(this.config, next.config);
+    if (fixed.length > 0) log.warn(`changes of ${fixed.join(', ')} count after a restart`, { file });
+    const old = this.#flow.rooms.upstream;
+    this.#compiled = next;
+    this.#secrets.reconfigure(next);
+    this.#alarms.configure(next.config.alarms, onAlarmOf(next));
+    this.#flow.rooms = rooms;
+    this.#identities.use(identities);
+    old.close();
+    log.info('configuration reloaded', { file });
+    return true;
+  }
+
+  async stop(settleMs = 0): Promise<void> {
     this.#watcher.close();
-    await this.#listener.drain(this.config.limits.drainMs);
+    await this.#listener.drain(this.config.limits.drainMs, settleMs);
     await this.#alarms.close();
     await this.#limiter.close();
     await this.#secrets.close();
@@ -226,16 +246,10 @@ class RunningGate implements Gate {
     this.#state.close();
   }
 
-  /** Credential → a fresh stub. */
-  #stubsFor(profile: string): Map<string, string> {
-    const names = this.#compiled.profiles.get(profile)?.credentials ?? [];
-    return new Map(names.map(name => [name, this.#mint(name)]));
-  }
-
-  #mint(credential: string): string {
-    const found = this.#compiled.credentials.get(credential);
-    if (!found) throw new Error(`no credential "${credential}"`);
-    return this.#stubs.mint(parseShape(found.stub.shape));
+  /** The session of a credential that somebody else issued. */
+  #open(opening: Opening): Promise<Session> {
+    const exchanges = this.#compiled.profiles.get(opening.profile)?.exchanged !== undefined;
+    return openFor(this.sessions, opening, profile => this.#issuer.stubsFor(profile), exchanges);
   }
 
   #rooms(compiled: Compiled): Rooms {
@@ -261,30 +275,13 @@ class RunningGate implements Gate {
     return this.isTls ? tlsOf(config, this.#identities, this.#options.log) : {};
   }
 
-  #use(next: Compiled): void {
-    const { log } = this.#options;
-    const { file } = next.config;
-    let rooms: Rooms;
-    let identities: ReturnType<Identities['prepare']>;
-    try {
-      identities = this.#identities.prepare(next.config.identity);
-      rooms = this.#rooms(next);
-    } catch (error) {
-      return this.#keep(error);
-    }
-    const fixed = needsRestart(this.config, next.config);
-    if (fixed.length > 0) log.warn(`changes of ${fixed.join(', ')} count after a restart`, { file });
-    const old = this.#flow.rooms.upstream;
-    this.#compiled = next;
-    this.#secrets.reconfigure(next);
-    this.#alarms.configure(next.config.alarms, onAlarmOf(next));
-    this.#flow.rooms = rooms;
-    this.#identities.use(identities);
-    old.close();
-    log.info('configuration reloaded', { file });
-  }
-
   #keep(cause: unknown): void {
     this.#options.log.error('configuration not reloaded: the last good one stays', { cause });
   }
+}
+
+function tcpOf(wanted: ListenAddress): { host: string; port: number } {
+  if (wanted.host === undefined)
+    throw new Error('listen.proxy must be host:port; clients cannot use a Unix socket as a proxy');
+  return wanted;
 }

@@ -14,6 +14,7 @@ const GROUPS: readonly (readonly string[])[] = [
   ['flow'],
   ['listen'],
   ['app'],
+  ['workers'],
   ['admin', 'console', 'proof'],
   ['cli'],
   ['main'],

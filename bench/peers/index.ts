@@ -21,7 +21,11 @@ const OTHERS: readonly Peer[] = [
   mitmproxy,
 ];
 
-export const peers = (gate: GateChoice): Peer[] => [stubgate(gate), ...OTHERS];
+export const peers = (gate: GateChoice): Peer[] => {
+  const { workers = 1, ...alone } = gate;
+  const several = workers > 1 ? [stubgate(gate)] : [];
+  return [stubgate(alone), ...several, ...OTHERS];
+};
 
 export const PEER_NAMES = ['stubgate', ...OTHERS.map(({ name }) => name)];
 

@@ -21,8 +21,8 @@ Object.assign(Server.prototype, {
 
 /** As far as it is used: the package is not always there. */
 interface Mockttp {
-  generateCACertificate(): Promise<{ readonly key: string; readonly cert: string }>;
-  getLocal(options: object): {
+  readonly generateCACertificate: () => Promise<{ readonly key: string; readonly cert: string }>;
+  readonly getLocal: (options: object) => {
     forAnyRequest(): { thenPassThrough(options: object): Promise<unknown> };
     start(port: number): Promise<void>;
   };

@@ -16,6 +16,8 @@ export interface GateChoice {
   /** More options for node. */
   nodeOptions?: readonly string[];
   shape?: GateShape;
+  /** Processes of it; 1. */
+  workers?: number;
 }
 
 /** What only the gate's own works need. */
@@ -35,9 +37,9 @@ export interface Gate extends Peer {
 export const BUILT = join(ROOT, 'dist', 'main.js');
 
 /** The gate as it is used: policy, swap, scrub of ten secrets and audit are on. */
-export function stubgate({ main, nodeOptions = [], shape = {} }: GateChoice): Gate {
+export function stubgate({ main, nodeOptions = [], shape = {}, workers = 1 }: GateChoice): Gate {
   return {
-    name: 'stubgate',
+    name: workers === 1 ? 'stubgate' : `stubgate-w${workers}`,
     mints: true,
     h2: true,
     missing: () => unusable(main),
@@ -60,6 +62,7 @@ export function stubgate({ main, nodeOptions = [], shape = {} }: GateChoice): Ga
         '--config',
         config,
       ];
+      if (workers > 1) args.push('--workers', `${workers}`);
       const env = { PATH: process.env['PATH'], HOME: dir, [FETCHED.tokenVariable]: 'token', ...secrets };
       const log = join(dir, 'log');
       // The admin listener opens last.
@@ -81,7 +84,7 @@ export function stubgate({ main, nodeOptions = [], shape = {} }: GateChoice): Ga
         config,
         log,
         fetched: stub && `Bearer ${stub}`,
-        prove: () => proveGate(origin, running, join(dir, 'audit.jsonl'), Object.values(secrets)),
+        prove: () => proveGate(origin, running, dir, Object.values(secrets)),
       };
     },
   };

@@ -1,6 +1,7 @@
 import { type Context, Hono } from 'hono';
 import { z } from 'zod';
-import type { Gate } from '../app.ts';
+import type { Steered } from '../app/gate.ts';
+import type { Metrics } from '../audit/metrics.ts';
 import { parseDuration } from '../config/scalars.ts';
 import { Refusal } from '../errors.ts';
 import { SessionError } from '../state/session.ts';
@@ -12,7 +13,7 @@ import { refuse } from './refuse.ts';
 import { sessionAnswer } from './wiring.ts';
 
 export interface AdminRooms {
-  readonly gate: Gate;
+  readonly gate: Steered;
   readonly trust: TrustFiles;
   readonly token: string;
   /** Host that the listener is configured with; undefined for a Unix socket. */
@@ -53,19 +54,15 @@ export function adminApi(rooms: AdminRooms): Hono {
   api.get('/metrics', c => metrics(c, gate));
   api.post('/v1/sessions', c => createSession(c, rooms));
   api.get('/v1/sessions', async c => {
-    const sessions = await gate.sessions.list();
-    return c.json({ sessions: sessions.map(session => describe(gate, session)) });
+    const [sessions, { metrics }] = await Promise.all([gate.sessions.list(), gate.measure()]);
+    return c.json({ sessions: sessions.map(session => describe(session, metrics)) });
   });
   api.all('/v1/sessions', c => notAllowed(c, 'GET, POST'));
-  api.get('/v1/sessions/:id', async c => {
-    const session = await gate.sessions.get(c.req.param('id'));
-    return session ? c.json(describe(gate, session)) : refuse(c, 'not_found', 'There is no such session');
-  });
+  api.get('/v1/sessions/:id', c => answerSession(c, gate, c.req.param('id')));
   api.delete('/v1/sessions/:id', async c => {
     // Before anything is asked: it ends here even if the other gates cannot be told yet.
     await gate.sessions.revoke(c.req.param('id'));
-    const session = await gate.sessions.get(c.req.param('id'));
-    return session ? c.json(describe(gate, session)) : refuse(c, 'not_found', 'There is no such session');
+    return answerSession(c, gate, c.req.param('id'));
   });
   api.all('/v1/sessions/:id', c => notAllowed(c, 'GET, DELETE'));
   api.get('/v1/events', c => streamEvents(c, gate.events));
@@ -120,8 +117,14 @@ function explain(error: z.ZodError): string {
   return error.issues.map(issue => [...issue.path, issue.message].join(': ')).join('; ');
 }
 
+async function answerSession(c: Context, gate: Steered, id: string): Promise<Response> {
+  const session = await gate.sessions.get(id);
+  if (!session) return refuse(c, 'not_found', 'There is no such session');
+  return c.json(describe(session, (await gate.measure()).metrics));
+}
+
 /** What others may know about a session: neither its token nor its stubs. */
-function describe(gate: Gate, session: Session) {
+function describe(session: Session, metrics: Metrics) {
   const time = (ms: number) => new Date(ms).toISOString();
   return {
     id: session.session,
@@ -133,7 +136,7 @@ function describe(gate: Gate, session: Session) {
     created_at: time(session.createdAt),
     expires_at: time(session.expiresAt),
     revoked_at: session.revokedAt === undefined ? null : time(session.revokedAt),
-    usage: gate.metrics.usage(session.session),
+    usage: metrics.usage(session.session),
   };
 }
 
@@ -142,21 +145,17 @@ function stateOf(session: Session): 'live' | 'revoked' | 'expired' {
   return session.expiresAt <= Date.now() ? 'expired' : 'live';
 }
 
-function ready(c: Context, { gate, state }: AdminRooms): Response {
+async function ready(c: Context, { gate, state }: AdminRooms): Promise<Response> {
   // The configuration and the CA are there, and the listeners up, before this one answers.
-  const checks = { audit: gate.audit.healthy, state: gate.sessions.healthy, serving: !state.draining };
+  const { auditHealthy, stateUp } = (await gate.measure()).gauges;
+  const checks = { audit: auditHealthy, state: stateUp, serving: !state.draining };
   const ok = Object.values(checks).every(Boolean);
   return c.json({ ok, checks }, ok ? 200 : 503);
 }
 
-function metrics(c: Context, gate: Gate): Response {
-  const text = gate.metrics.text({
-    tunnels: gate.openTunnels,
-    sessions: gate.sessions.live,
-    stateUp: gate.sessions.healthy,
-    auditHealthy: gate.audit.healthy,
-    auditLost: gate.audit.lost,
-  });
+async function metrics(c: Context, gate: Steered): Promise<Response> {
+  const measured = await gate.measure();
+  const text = measured.metrics.text(measured.gauges);
   return c.body(text, 200, { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' });
 }
 

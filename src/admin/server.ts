@@ -1,6 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Gate } from '../app.ts';
+import type { Steered } from '../app/gate.ts';
 import { createServer } from '../http.ts';
 import { adminToken } from '../intercept/ca.ts';
 import type { Log } from '../types.ts';
@@ -17,7 +17,7 @@ export interface Admin {
 }
 
 /** Settles when the control plane accepts connections. */
-export async function startAdmin(gate: Gate, trust: TrustFiles, log: Log): Promise<Admin> {
+export async function startAdmin(gate: Steered, trust: TrustFiles, log: Log): Promise<Admin> {
   const where = gate.config.listen.admin;
   const token = adminToken(gate.config.ca.dir);
   const state = { draining: false };

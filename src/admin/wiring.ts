@@ -1,4 +1,4 @@
-import type { Gate } from '../app.ts';
+import type { Steered } from '../app/gate.ts';
 import type { Session } from '../types.ts';
 import { type GitHost, sandboxEnvironment, type TrustFiles } from './environment.ts';
 
@@ -13,7 +13,12 @@ export interface SessionAnswer {
   expires_at: string;
 }
 
-export function sessionAnswer(gate: Gate, trust: TrustFiles, session: Session, token: string): SessionAnswer {
+export function sessionAnswer(
+  gate: Steered,
+  trust: TrustFiles,
+  session: Session,
+  token: string,
+): SessionAnswer {
   const proxy = `${gate.isTls ? 'https' : 'http'}://${session.session}:${token}@${reachable(gate.address)}`;
   const stubs = gate.stubEnvironment(session);
   const { hosts, git } = namedHosts(gate, session);
@@ -27,12 +32,12 @@ export function sessionAnswer(gate: Gate, trust: TrustFiles, session: Session, t
 }
 
 /** A listener on every address is reached, on this machine, by loopback. */
-function reachable({ host, port }: Gate['address']): string {
+function reachable({ host, port }: Steered['address']): string {
   const to = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
   return to.includes(':') ? `[${to}]:${port}` : `${to}:${port}`;
 }
 
-function namedHosts(gate: Gate, session: Session): { hosts: string[]; git: GitHost[] } {
+function namedHosts(gate: Steered, session: Session): { hosts: string[]; git: GitHost[] } {
   const { rules, profiles, credentials } = gate.config;
   const names = profiles.get(session.profile)?.rules ?? [];
   const ours = rules.filter(rule => names.includes(rule.name));

@@ -25,11 +25,14 @@ const SUMMARY_MS = 5000;
 export class Events {
   readonly #watchers = new Set<(event: GateEvent) => void>();
   readonly #metrics: Metrics;
+  readonly #watched: (isWatched: boolean) => void;
   #timer: NodeJS.Timeout | undefined;
   #refusals = new Map<string, number>();
 
-  constructor(metrics: Metrics) {
+  /** `watched`: told when somebody begins to watch, and when nobody does any more. */
+  constructor(metrics: Metrics, watched: (isWatched: boolean) => void = () => {}) {
     this.#metrics = metrics;
+    this.#watched = watched;
   }
 
   /** Returns what ends it. */
@@ -37,11 +40,13 @@ export class Events {
     if (this.#watchers.size === 0) {
       this.#refusals = new Map(this.#metrics.refusals());
       this.#timer = setInterval(() => this.#summarise(), SUMMARY_MS).unref();
+      this.#watched(true);
     }
     this.#watchers.add(watcher);
     return () => {
-      this.#watchers.delete(watcher);
-      if (this.#watchers.size === 0) clearInterval(this.#timer);
+      if (!this.#watchers.delete(watcher) || this.#watchers.size > 0) return;
+      clearInterval(this.#timer);
+      this.#watched(false);
     };
   }
 

@@ -161,7 +161,8 @@ export class AuditLog {
   }
 }
 
-function isDevice(file: string): boolean {
+/** Such as /dev/stdout. */
+export function isDevice(file: string): boolean {
   const stat = statSync(file, { throwIfNoEntry: false });
   return stat !== undefined && !stat.isFile();
 }

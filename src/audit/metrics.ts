@@ -1,15 +1,16 @@
 import type { Reason } from '../errors.ts';
 import type { AuditEvent } from '../types.ts';
+import { addAll } from './tally.ts';
 
 /** What one session did. */
-export interface Usage {
+export type Usage = {
   allowed: number;
   denied: number;
   /** Credentials put on the wire. */
   injected: number;
   /** Secrets removed from responses. */
   scrubbed: number;
-}
+};
 
 /** Values that are read when they are asked for. */
 export interface Gauges {
@@ -20,6 +21,25 @@ export interface Gauges {
   auditLost: number;
 }
 
+/** All that a process counted, for another one to add up. */
+export interface Counts {
+  readonly requests: ReadonlyMap<string, Map<string, number>>;
+  readonly fetches: ReadonlyMap<string, { done: number; failed: number }>;
+  readonly stale: ReadonlyMap<string, number>;
+  readonly usage: ReadonlyMap<string, Usage>;
+  readonly durations: readonly number[];
+  readonly limited: ReadonlyMap<string, number>;
+  readonly alarms: ReadonlyMap<Reason, number>;
+  readonly deliveries: ReadonlyMap<string, number>;
+  readonly seconds: number;
+  readonly injected: number;
+  readonly captured: number;
+  readonly scrubbed: number;
+  readonly stubsSeen: number;
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
 /** Upper bounds, in seconds. */
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30] as const;
 /** Sessions of which the usage is kept; the oldest go first. */
@@ -27,7 +47,7 @@ const SESSION_LIMIT = 10_000;
 
 /** The gate's counters: one `observe` per audit event. Label values come from tables and the configuration only. */
 export class Metrics {
-  readonly #startedAt = Date.now();
+  readonly #startedAt: number;
   /** verdict → reason, or the empty text → count */
   readonly #requests = new Map<string, Map<string, number>>();
   /** vault → fetches that gave a secret, and that did not */
@@ -48,6 +68,11 @@ export class Metrics {
   #stubsSeen = 0;
   #bytesIn = 0;
   #bytesOut = 0;
+
+  /** `startedAt`: of the gate, ms since the epoch. */
+  constructor(startedAt = Date.now()) {
+    this.#startedAt = startedAt;
+  }
 
   observe(event: AuditEvent): void {
     let reasons = this.#requests.get(event.verdict);
@@ -90,6 +115,46 @@ export class Metrics {
   /** An alarm was delivered to the webhook, or was not. */
   delivered(result: string): void {
     add(this.#deliveries, result);
+  }
+
+  /** So far; it goes on changing. */
+  counts(): Counts {
+    return {
+      requests: this.#requests,
+      fetches: this.#fetches,
+      stale: this.#stale,
+      usage: this.#usage,
+      durations: this.#durations,
+      limited: this.#limited,
+      alarms: this.#alarms,
+      deliveries: this.#deliveries,
+      seconds: this.#seconds,
+      injected: this.#injected,
+      captured: this.#captured,
+      scrubbed: this.#scrubbed,
+      stubsSeen: this.#stubsSeen,
+      bytesIn: this.#bytesIn,
+      bytesOut: this.#bytesOut,
+    };
+  }
+
+  /** What another process counted; its counts must not change any more. */
+  add(counts: Counts): void {
+    addAll(this.#requests, counts.requests);
+    addAll(this.#fetches, counts.fetches);
+    addAll(this.#stale, counts.stale);
+    addAll(this.#usage, counts.usage);
+    addAll(this.#limited, counts.limited);
+    addAll(this.#alarms, counts.alarms);
+    addAll(this.#deliveries, counts.deliveries);
+    for (const [i, n] of counts.durations.entries()) this.#durations[i] = (this.#durations[i] ?? 0) + n;
+    this.#seconds += counts.seconds;
+    this.#injected += counts.injected;
+    this.#captured += counts.captured;
+    this.#scrubbed += counts.scrubbed;
+    this.#stubsSeen += counts.stubsSeen;
+    this.#bytesIn += counts.bytesIn;
+    this.#bytesOut += counts.bytesOut;
   }
 
   /** Refusals so far, by reason. */

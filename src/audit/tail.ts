@@ -7,40 +7,80 @@ import { LINE_LIMIT, splitLines } from './chain.ts';
 import { printable } from './printable.ts';
 
 export interface TailOptions {
-  file: string;
+  /** Asked again and again while they are followed: one that is new is read from its start. */
+  files: () => readonly string[];
   /** Lines from the end to begin with. */
   lines: number;
   /** Goes on with what is appended, across log rotation, until `signal` aborts. */
   follow: boolean;
   signal: AbortSignal;
-  /** Milliseconds between two looks at a followed file. */
+  /** Milliseconds between two looks at followed files. */
   interval?: number;
 }
 
 const CHUNK = 1 << 16;
 
-/** The lines of an audit file, from its end on, without their newlines. */
+/** The lines of audit files, from their end on, without their newlines; of several files in the order of their time. */
 export async function* tailAudit(options: TailOptions): AsyncGenerator<string> {
-  let handle = await open(options.file, 'r');
+  const { files, lines, follow, signal, interval = 200 } = options;
+  const opened = new Map<string, OpenFile>();
   try {
-    const end = (await handle.stat()).size;
-    const { last, at } = await lastLines(handle, end, options.lines);
-    yield* last;
-    let reader = new AppendedLines(handle, at);
-    while (options.follow && !options.signal.aborted) {
-      // Asked before reading: nothing is written to a file after its successor is there.
-      const moved = await hasMoved(handle, options.file);
-      yield* reader.read();
-      if (moved) {
-        await handle.close();
-        handle = await open(options.file, 'r');
-        reader = new AppendedLines(handle, 0);
-      } else {
-        await delay(options.interval ?? 200, undefined, { signal: options.signal }).catch(() => {});
+    const last: string[] = [];
+    for (const file of files()) {
+      const handle = await open(file, 'r');
+      const end = await lastLines(handle, (await handle.stat()).size, lines);
+      opened.set(file, new OpenFile(file, handle, end.at));
+      last.push(...end.last);
+    }
+    yield* opened.size > 1 ? byTime(last).slice(-lines) : last;
+    if (!follow) return;
+    while (!signal.aborted) {
+      for (const file of files())
+        if (!opened.has(file)) opened.set(file, new OpenFile(file, await open(file, 'r'), 0));
+      let hasMoved = false;
+      for (const one of opened.values()) {
+        yield* one.more();
+        hasMoved ||= one.hasMoved;
       }
+      if (!hasMoved) await delay(interval, undefined, { signal }).catch(() => {});
     }
   } finally {
-    await handle.close();
+    for (const one of opened.values()) await one.close();
+  }
+}
+
+function byTime(lines: readonly string[]): string[] {
+  const timed = lines.map(line => [/"time":"([^"]*)"/.exec(line)?.[1] ?? '', line] as const);
+  return timed.toSorted(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, line]) => line);
+}
+
+/** A file that is followed by its name. */
+class OpenFile {
+  readonly #name: string;
+  #handle: FileHandle;
+  #reader: AppendedLines;
+  /** At the last look another file had the name: what is in that need not be waited for. */
+  hasMoved = false;
+
+  constructor(name: string, handle: FileHandle, at: number) {
+    this.#name = name;
+    this.#handle = handle;
+    this.#reader = new AppendedLines(handle, at);
+  }
+
+  /** What was appended. */
+  async *more(): AsyncGenerator<string> {
+    // Asked before reading: nothing is written to a file after its successor is there.
+    this.hasMoved = await hasMoved(this.#handle, this.#name);
+    yield* this.#reader.read();
+    if (!this.hasMoved) return;
+    await this.#handle.close();
+    this.#handle = await open(this.#name, 'r');
+    this.#reader = new AppendedLines(this.#handle, 0);
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
   }
 }
 

@@ -39,6 +39,32 @@ export async function verifyAudit(files: readonly string[], expect?: string): Pr
   return check.end(files.at(-1) ?? '');
 }
 
+/**
+ * Files of several processes, each a chain of its own. `last` is that of the first; `expect` must be among the lines of one
+ * of them.
+ */
+export async function verifyChains(
+  files: readonly string[],
+  expect?: string,
+): Promise<AuditVerdict & { readonly files?: Readonly<Record<string, AuditVerdict>> }> {
+  if (files.length === 1) return verifyAudit(files, expect);
+  const verdicts: [string, AuditVerdict][] = [];
+  for (const file of files) verdicts.push([file, await verifyAudit([file], expect)]);
+  const all = verdicts.map(([, verdict]) => verdict);
+  const isTruncated = ({ kind }: AuditFinding): boolean => kind === 'truncated';
+  const isMet = all.some(({ findings }) => !findings.some(isTruncated));
+  for (const [i, verdict] of all.entries())
+    if (isMet || i > 0) verdict.findings = verdict.findings.filter(finding => !isTruncated(finding));
+  const total = (of: 'lines' | 'chains'): number => all.reduce((sum, verdict) => sum + verdict[of], 0);
+  return {
+    lines: total('lines'),
+    chains: total('chains'),
+    last: all[0]?.last ?? CHAIN_START,
+    findings: all.flatMap(({ findings }) => findings),
+    files: Object.fromEntries(verdicts),
+  };
+}
+
 class ChainCheck {
   readonly #expect: string | undefined;
   readonly #verdict: AuditVerdict = { lines: 0, chains: 0, last: CHAIN_START, findings: [] };

@@ -1,7 +1,8 @@
 import type { Command } from 'commander';
+import { filesOfWorkers } from '../audit/files.ts';
 import { formatAuditLine, tailAudit } from '../audit/tail.ts';
 import { printable } from '../audit/printable.ts';
-import { type AuditVerdict, verifyAudit } from '../audit/verify.ts';
+import { type AuditVerdict, verifyAudit, verifyChains } from '../audit/verify.ts';
 import { loadConfig } from '../config/load.ts';
 import { FAILED, UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
@@ -14,7 +15,7 @@ export function auditVerb(program: Command): void {
     .addHelpText('after', '\nExample:\n  stubgate audit tail -f');
   audit
     .command('tail')
-    .argument('[file]', 'else the one that the configuration names')
+    .argument('[file]', 'else those of the gate that the configuration names')
     .description('the last lines')
     .addOption(configOption())
     .option('-n, --lines <count>', 'how many', '10')
@@ -24,7 +25,7 @@ export function auditVerb(program: Command): void {
     .action(tail);
   audit
     .command('verify')
-    .argument('[files...]', 'oldest first; else the one that the configuration names')
+    .argument('[files...]', 'of one process, oldest first; else those that the configuration names')
     .description('find changed, missing, cut and doubled lines; exit 1 if there is one')
     .addOption(configOption())
     .option('--expect <hash>', 'a last hash that was noted before: finds a missing end, too')
@@ -49,8 +50,14 @@ async function tail(named: string | undefined, options: TailFlags): Promise<void
   process.stdout.on('error', () => stop.abort());
   process.once('SIGINT', () => stop.abort());
   const file = named ?? auditFile(options.config);
+  const files = () => (named === undefined ? filesOfWorkers(file) : [file]);
   const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
-  const wanted = { file, lines: Number(options.lines), follow: options.follow ?? false, signal: stop.signal };
+  const wanted = {
+    files,
+    lines: Number(options.lines),
+    follow: options.follow ?? false,
+    signal: stop.signal,
+  };
   for await (const line of tailAudit(wanted)) print(options.json ? line : formatAuditLine(line, colour));
 }
 
@@ -64,13 +71,22 @@ async function verify(named: string[], { config, expect, json }: VerifyFlags): P
   if (expect !== undefined && !/^[0-9a-f]{64}$/.test(expect)) {
     throw new UsageError('--expect: write the 64 hex digits that an earlier "audit verify" printed as last');
   }
-  const verdict = await verifyAudit(named.length > 0 ? named : [auditFile(config)], expect);
+  const verdict = await (named.length > 0
+    ? verifyAudit(named, expect)
+    : verifyChains(filesOfWorkers(auditFile(config)), expect));
   if (json) printJson(verdict);
   else print(describe(verdict));
   if (verdict.findings.length > 0) process.exitCode = FAILED;
 }
 
-function describe({ findings, lines, chains, last }: AuditVerdict): string {
+function describe({ files, ...verdict }: Awaited<ReturnType<typeof verifyChains>>): string {
+  if (!files) return describeChain(verdict);
+  return Object.entries(files)
+    .map(([file, one]) => `${printable(file)}: ${describeChain(one)}`)
+    .join('\n');
+}
+
+function describeChain({ findings, lines, chains, last }: AuditVerdict): string {
   const told = findings.map(
     ({ file, line, kind, message }) => `${printable(file)}:${line}: ${kind}: ${message}`,
   );

@@ -1,5 +1,6 @@
 import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
+import { filesOfWorkers } from '../audit/files.ts';
 import type { AuditEvent } from '../types.ts';
 import { UsageError } from './fail.ts';
 
@@ -13,12 +14,14 @@ export interface Audited {
   readonly notes: readonly string[];
 }
 
-/** The request of one line of an audit file; `-` is stdin. Without an id: of its only line. Throws UsageError. */
+/**
+ * The request of one line of an audit file; `-` is stdin. With an id also in those that other processes of the gate wrote
+ * beside it; without one: of its only line. Throws UsageError.
+ */
 export async function findAudited(file: string, id: string | undefined): Promise<Audited> {
-  const input = file === '-' ? process.stdin : createReadStream(file);
   let found: string | undefined;
   let lines = 0;
-  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+  for await (const line of linesOf(file, id !== undefined)) {
     if (line.trim() === '') continue;
     lines++;
     // Parsing each line of a long file would take a hundred times as long.
@@ -33,6 +36,13 @@ export async function findAudited(file: string, id: string | undefined): Promise
     );
   }
   return audited(found);
+}
+
+async function* linesOf(file: string, withOthers: boolean): AsyncGenerator<string> {
+  for (const one of withOthers && file !== '-' ? filesOfWorkers(file) : [file]) {
+    const input = one === '-' ? process.stdin : createReadStream(one);
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY });
+  }
 }
 
 const shown = (file: string): string => (file === '-' ? 'stdin' : file);

@@ -19,6 +19,7 @@ const VERBS: Readonly<Record<string, () => Promise<Verb>>> = {
   doctor: async () => (await import('./doctor.ts')).doctorVerb,
   ca: async () => (await import('./ca.ts')).caVerb,
   audit: async () => (await import('./audit.ts')).auditVerb,
+  worker: async () => (await import('./worker.ts')).workerVerb,
 };
 
 /** Runs one command line; settles when its verb is done, with the process's exit code set. A failed one ends at once. */

@@ -2,24 +2,38 @@ import { flushCompileCache } from 'node:module';
 import { relative } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { Gate } from '../app.ts';
+import type { Steered } from '../app/gate.ts';
 import type { Log } from '../types.ts';
 import type { Admin } from '../admin/server.ts';
 import type { TrustFiles } from '../admin/environment.ts';
 import { writeTrustFiles } from '../admin/trust.ts';
 import { sessionAnswer } from '../admin/wiring.ts';
-import { loadConfig } from '../config/load.ts';
-import { DEMO_HOST, demoFingerprint, startDemo, writeDemoConfig } from './demo.ts';
+import { loadPolicy, type Policy } from '../config/load.ts';
+import type { Config } from '../config/types.ts';
+import { DEMO_HOST, type Demo, demoFingerprint, startDemo, writeDemoConfig } from './demo.ts';
+import { UsageError } from './fail.ts';
 import { configOption, requireConfig } from './find-config.ts';
 import { harden } from './harden.ts';
 import { tuneHeap } from './heap.ts';
 import { createLog, type Level, LEVELS } from './log.ts';
 import { shellQuote, table } from './output.ts';
 import { version } from './version.ts';
+import { countOf, spawnWorker, workersOption } from './worker.ts';
 
 interface StartOptions {
   config?: string;
   demo?: boolean;
+  workers?: string;
   logLevel: Level;
+}
+
+/** A gate, be it this process or several. */
+interface Started {
+  readonly gate: Steered & { readonly caFile: string; readonly bundleFile: string; stop(): Promise<void> };
+  /** On SIGHUP. */
+  readonly reload: () => void;
+  /** Settles when all processes serve. */
+  readonly launch: () => Promise<void>;
 }
 
 export function startVerb(program: Command): void {
@@ -28,6 +42,7 @@ export function startVerb(program: Command): void {
     .description('run the gate in the foreground; SIGHUP reloads, SIGTERM drains')
     .addOption(configOption())
     .option('--demo', 'with an upstream on loopback that shows what it receives, and commands to try')
+    .option('--workers <count>', 'processes that serve the proxy, or auto (else what listen.workers says)')
     .addOption(new Option('--log-level <level>', 'the least that is logged').choices(LEVELS).default('info'))
     .addHelpText('after', '\nExample:\n  stubgate start --config config/stubgate.yaml')
     .action(start);
@@ -43,23 +58,58 @@ async function start(options: StartOptions): Promise<void> {
     process.exit(1);
   });
   const configFile = options.demo ? demoConfig(options.config) : requireConfig(options.config);
-  const config = loadConfig(configFile);
-  const demo = options.demo ? await startDemo(config) : undefined;
+  const policy = loadPolicy(configFile);
+  const workers = workersOf(options, policy.config);
+  const demo = options.demo ? await startDemo(policy.config) : undefined;
   // Not before the process is hardened, nor for a mere --help.
-  const { startGate } = await import('../app.ts');
   const { startAdmin } = await import('../admin/server.ts');
-  const gate = await startGate({ configFile, config, log, ...(demo && { extraUpstreams: demo.upstreams }) });
+  const { gate, reload, launch } =
+    workers > 1
+      ? await startWorkers(policy, workers, log, options.logLevel)
+      : await startAlone(policy.config, log, demo);
   const trust = writeTrustFiles(gate.caFile, gate.bundleFile);
-  const admin = await startAdmin(gate, trust, log).catch(async (error: unknown) => {
+  let admin: Admin;
+  try {
+    await launch();
+    admin = await startAdmin(gate, trust, log);
+  } catch (error) {
     await gate.stop();
     throw error;
-  });
+  }
   stopOnSignal(gate, admin, log, () => demo?.close());
-  process.on('SIGHUP', () => reload(gate, log));
+  process.on('SIGHUP', reload);
   if (demo) console.error(await tryThis(gate, trust));
-  announce(gate, admin, log);
+  announce(gate, admin, log, workers);
   // One that is killed later leaves it to the next one, too.
   setImmediate(flushCompileCache);
+}
+
+function workersOf({ demo, workers }: StartOptions, config: Config): number {
+  if (demo && workers !== undefined) throw new UsageError('--demo is one process; leave out --workers');
+  if (demo) return 1;
+  return countOf(workers === undefined ? config.listen.workers : workersOption(workers));
+}
+
+async function startAlone(config: Config, log: Log, demo: Demo | undefined): Promise<Started> {
+  const { startGate } = await import('../app.ts');
+  const options = { configFile: config.file, config, log, ...(demo && { extraUpstreams: demo.upstreams }) };
+  const gate = await startGate(options);
+  return { gate, reload: () => reload(gate, log), launch: () => Promise.resolve() };
+}
+
+async function startWorkers(policy: Policy, workers: number, log: Log, level: Level): Promise<Started> {
+  const { openPrimary } = await import('../workers/primary.ts');
+  const gate = await openPrimary({
+    policy,
+    workers,
+    log,
+    spawn: (fd, number) => spawnWorker(fd, number, level),
+    onFailed: cause => {
+      log.error('no worker can be started: the gate ends', { cause });
+      process.exit(1);
+    },
+  });
+  return { gate, reload: () => gate.reload(), launch: () => gate.launch() };
 }
 
 /** The one that is there, else one of the demo's own. */
@@ -78,7 +128,7 @@ function reload(gate: Gate, log: Log): void {
   gate.reload();
 }
 
-function stopOnSignal(gate: Gate, admin: Admin, log: Log, stopped: () => void): void {
+function stopOnSignal(gate: Started['gate'], admin: Admin, log: Log, stopped: () => void): void {
   let stopping = false;
   const stop = (signal: string) => {
     if (stopping) process.exit(1);
@@ -98,7 +148,7 @@ function stopOnSignal(gate: Gate, admin: Admin, log: Log, stopped: () => void): 
 }
 
 /** For a person as a list, for a program as one line of the log. */
-function announce(gate: Gate, admin: Admin, log: Log): void {
+function announce(gate: Started['gate'], admin: Admin, log: Log, workers: number): void {
   const { host, port } = gate.address;
   const { config } = gate;
   const facts = {
@@ -109,6 +159,7 @@ function announce(gate: Gate, admin: Admin, log: Log): void {
     ca: gate.caFile,
     rules: config.rules.length,
     profiles: config.profiles.size,
+    ...(workers > 1 && { workers }),
   };
   if (!process.stderr.isTTY) return log.info('ready', facts);
   const rows = Object.entries(facts).map(([name, value]) => [`  ${name}`, `${value}`]);
@@ -116,7 +167,7 @@ function announce(gate: Gate, admin: Admin, log: Log): void {
 }
 
 /** Three commands for another terminal: what is allowed, what is not, and a stub that is carried elsewhere. */
-async function tryThis(gate: Gate, trust: TrustFiles): Promise<string> {
+async function tryThis(gate: Steered, trust: TrustFiles): Promise<string> {
   const rule = gate.config.rules.find(({ hosts }) => hosts.includes(DEMO_HOST));
   const profile = [...gate.config.profiles.values()].find(({ rules }) => rule && rules.includes(rule.name));
   const credential = rule?.injections[0]?.credential;

@@ -15,6 +15,7 @@ export type Head =
       readonly parsed: Omit<Parsed, 'rules'>;
       readonly root: Mapping;
       readonly warnings: readonly Problem[];
+      readonly text: string;
     };
 
 /** Each further one, when asked for: rules, as checked and as written; none: that was all. */
@@ -22,10 +23,11 @@ export type Batch = readonly (readonly [Parsed['rules'][number], unknown])[];
 
 function* answers(file: string): Generator<Head | Batch> {
   try {
-    const { parsed, root, warnings } = checkPolicy(readText(file), file);
+    const text = readText(file);
+    const { parsed, root, warnings } = checkPolicy(text, file);
     const { rules, ...others } = parsed;
     const { rules: written, ...otherwise } = root;
-    yield { parsed: others, root: otherwise, warnings };
+    yield { parsed: others, root: otherwise, warnings, text };
     for (let at = 0; at < rules.length; at += AT_A_TIME)
       yield rules.slice(at, at + AT_A_TIME).map((rule, i) => [rule, items(written)[at + i]] as const);
     yield [];

@@ -9,6 +9,12 @@ import { inSlices } from './steps.ts';
 import type { Compiled } from './types.ts';
 import type { RuleSpec } from '../policy/table.ts';
 
+/** What a file says, and its text. */
+export interface Read {
+  readonly compiled: Compiled;
+  readonly text: string;
+}
+
 const THREAD = new URL(`./aside-thread${extname(import.meta.url)}`, import.meta.url);
 
 /**
@@ -16,7 +22,7 @@ const THREAD = new URL(`./aside-thread${extname(import.meta.url)}`, import.meta.
  * rules take seconds, in which nobody's request should wait. Throws ConfigError with every problem in it; another Error
  * if the thread fails, or `signal` ends it. Keeps no process alive.
  */
-export async function loadAside(file: string, signal: AbortSignal): Promise<Compiled> {
+export async function loadAside(file: string, signal: AbortSignal): Promise<Read> {
   signal.throwIfAborted();
   const thread = new Worker(THREAD, { workerData: file });
   thread.unref();
@@ -40,7 +46,7 @@ export async function loadAside(file: string, signal: AbortSignal): Promise<Comp
       for (const [rule, written] of batch) rules.push(ruleSpec(rule, written));
     }
     const config = { ...assembleAround(rules, head.parsed, head.root, file), warnings: head.warnings };
-    return await inSlices(compileSteps(config));
+    return { compiled: await inSlices(compileSteps(config)), text: head.text };
   } finally {
     signal.removeEventListener('abort', end);
     end();

@@ -64,10 +64,14 @@ export function assembleAround(
   };
 }
 
-function listeners({ listen: { proxy, admin, tls } }: WithoutRules, locate: Locate): Config['listen'] {
+function listeners(
+  { listen: { proxy, admin, tls, workers } }: WithoutRules,
+  locate: Locate,
+): Config['listen'] {
   return {
     proxy: located(proxy, locate),
     admin: located(admin, locate),
+    workers,
     ...(tls && {
       tls: {
         certFile: locate(tls.cert_file),

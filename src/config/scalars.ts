@@ -10,6 +10,9 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as co
 /** What a timer of Node can wait for, in whole days. */
 const MAX_DURATION_MS = 24 * UNIT_MS.d;
 
+/** Processes of one gate. */
+export const MAX_WORKERS = 64;
+
 const NO_PORT = -1;
 const EVERYWHERE = ['0.0.0.0/0', '::/0'].map(parseCidr).filter(range => range !== undefined);
 
@@ -29,6 +32,13 @@ export function parseListen(text: string): ListenAddress | undefined {
   const free = text.endsWith(':0');
   const authority = parseAuthority(free ? `${text.slice(0, -1)}1` : text);
   return authority && { host: authority.host, port: free ? 0 : authority.port };
+}
+
+/** A number of processes, or `auto`. */
+export function parseWorkers(text: string): number | 'auto' | undefined {
+  if (text === 'auto') return text;
+  const workers = /^[1-9]\d?$/.test(text) ? Number(text) : Number.NaN;
+  return workers <= MAX_WORKERS ? workers : undefined;
 }
 
 /** `<vault>:<id>[?version=V][#json-field]` */

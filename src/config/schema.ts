@@ -10,6 +10,7 @@ import { identitySchema } from './identity-schema.ts';
 import { credentialLimits, profileLimits } from './limits-schema.ts';
 import { plugins, ruleSchema } from './rule-schema.ts';
 import {
+  MAX_WORKERS,
   parseDuration,
   parseListen,
   parseParentProxy,
@@ -57,6 +58,13 @@ const listen = z.strictObject({
     })
     .optional()
     .describe('The proxy speaks TLS: sandboxes write HTTPS_PROXY=https://…'),
+  workers: z
+    .union(
+      [z.literal('auto'), integer(1, MAX_WORKERS)],
+      wrong(`a whole number from 1 to ${MAX_WORKERS}, or auto`),
+    )
+    .default(1)
+    .describe('Processes that serve the proxy; `auto`: one for each core (default 1).'),
 });
 
 const ca = z.strictObject({

@@ -18,6 +18,8 @@ export interface Config {
     readonly admin: ListenAddress;
     /** Of the proxy. */
     readonly tls?: ListenTls;
+    /** Processes that serve the proxy; `auto`: one for each core. */
+    readonly workers: number | 'auto';
   };
   readonly ca: CaFiles;
   /** Where sessions are kept. */

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { loadAside } from './aside.ts';
+import { loadAside, type Read } from './aside.ts';
 import { compileConfig } from './compile.ts';
-import { loadConfig } from './load.ts';
+import { loadPolicy } from './load.ts';
 import type { Compiled, Config } from './types.ts';
 
 /** The file is asked for, not listened to: editors and Kubernetes put a new one in its place. */
@@ -28,7 +28,7 @@ export interface ConfigWatch {
  */
 export function watchConfig(
   file: string,
-  onGood: (compiled: Compiled) => void,
+  onGood: (compiled: Compiled, text: string) => void,
   onBad: (error: unknown) => void,
 ): ConfigWatch {
   let loaded = digest(readIfThere(file));
@@ -41,11 +41,15 @@ export function watchConfig(
     reading?.abort(); // of an older file
     reading = undefined;
     if (found !== undefined && found.length > LARGE) return readAside();
-    take(() => compileConfig(loadConfig(file)));
+    take(() => {
+      const { config, text } = loadPolicy(file);
+      return { compiled: compileConfig(config), text };
+    });
   };
-  const take = (compiled: () => Compiled): void => {
+  const take = (read: () => Read): void => {
     try {
-      onGood(compiled());
+      const { compiled, text } = read();
+      onGood(compiled, text);
     } catch (error) {
       onBad(error);
     }
@@ -53,7 +57,7 @@ export function watchConfig(
   const readAside = (): void => {
     const { signal } = (reading = new AbortController());
     loadAside(file, signal).then(
-      compiled => signal.aborted || take(() => compiled),
+      read => signal.aborted || take(() => read),
       (error: unknown) => signal.aborted || onBad(error),
     );
   };

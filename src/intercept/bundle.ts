@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemRoots } from '../roots.ts';
 import type { Authority } from './ca.ts';
@@ -26,7 +26,8 @@ export function writeTrust(
     [caFile, authority.rootPem],
     [bundleFile, caBundle(authority, extraCaFile)],
   ] as const) {
-    writeFileSync(file, text);
+    // A sandbox may be reading it.
+    if (!existsSync(file) || readFileSync(file, 'utf8') !== text) writeFileSync(file, text);
     chmodSync(file, 0o644);
   }
   return { caFile, bundleFile };

@@ -9,7 +9,7 @@ import { type Leaf, LeafMint } from './leaf.ts';
 export interface ContextsOptions {
   /** Hosts whose context is kept. */
   readonly max?: number;
-  /** Shared by the processes behind one address, so that a client resumes at any of them; at least 32 bytes. */
+  /** Shared by the processes behind one address, so that a client resumes at any of them; 32 bytes or more. */
   readonly ticketSecret?: Buffer;
 }
 
@@ -33,6 +33,8 @@ const CIPHERS = [
 const GROUPS = 'X25519:P-256:P-384';
 /** Seconds for which a client may resume. */
 const TICKET_LIFETIME = 3600;
+/** For how long tickets are made with one key; by the clock, so that all processes change it at once. ms */
+const TICKET_KEY_MS = 12 * 3_600_000;
 
 /** The server side of TLS for each host, made when first asked for. */
 export class Contexts {
@@ -52,14 +54,16 @@ export class Contexts {
     const cached = this.#entries.get(host);
     if (cached && cached.notBefore <= now && now < cached.renewAt) return cached.context;
     const leaf = this.#mint.mint(host, now);
-    const context = this.#context(host, leaf);
-    this.#entries.set(host, { context, notBefore: leaf.notBefore, renewAt: now + (leaf.notAfter - now) / 2 });
+    const period = Math.floor(now / TICKET_KEY_MS);
+    const context = this.#context(host, leaf, period);
+    const renewAt = Math.min(now + (leaf.notAfter - now) / 2, (period + 1) * TICKET_KEY_MS);
+    this.#entries.set(host, { context, notBefore: leaf.notBefore, renewAt });
     return context;
   }
 
-  #context(host: CanonicalHost, leaf: Leaf): SecureContext {
+  #context(host: CanonicalHost, leaf: Leaf, period: number): SecureContext {
     // 48 bytes, which is what a ticket key is. One per host: a session must not move to another name.
-    const ticketKeys = createHmac('sha384', this.#ticketSecret).update(host).digest();
+    const ticketKeys = createHmac('sha384', this.#ticketSecret).update(`${period} ${host}`).digest();
     return createSecureContext({
       cert: pem(leaf.certificate) + this.#authority.chainPem,
       key: this.#mint.keyPem,

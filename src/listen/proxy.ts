@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks';
 import { createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { asRefusal, Refusal } from '../errors.ts';
 import type { Channel } from '../flow/target.ts';
 import type { Peer } from '../identity/peer.ts';
@@ -15,6 +16,8 @@ import { TlsDoor } from './tls-door.ts';
 import { type Tunnel, Tunnels } from './tunnels.ts';
 
 const SWEEP_MS = 500;
+/** Connections that wait to be accepted. */
+const BACKLOG = 4096;
 const ESTABLISHED = { status: 200, reason: 'Connection Established', headers: [], length: undefined };
 
 /** The listener that sandboxes use: CONNECT, and absolute-form requests for http://. */
@@ -41,10 +44,12 @@ export class ProxyListener {
   }
 
   /** Settles when connections are accepted; rejects with the system's error. */
-  listen(port: number, host: string): Promise<AddressInfo> {
+  listen(where: { port: number; host: string; fd?: number }): Promise<AddressInfo> {
+    // A socket that listens already is named by its descriptor alone.
+    const { fd } = where;
     return new Promise((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen({ port, host, backlog: 4096 }, () => {
+      this.#server.listen({ ...(fd === undefined ? where : { fd }), backlog: BACKLOG }, () => {
         this.#server.off('error', reject);
         resolve(this.#server.address() as AddressInfo);
       });
@@ -64,10 +69,12 @@ export class ProxyListener {
     return this.#tunnels.size;
   }
 
-  /** No new connection; requests under way are finished, for at most `graceMs`. */
-  async drain(graceMs: number): Promise<void> {
-    this.#draining = true;
+  /** No new connection, and after `settleMs` no new request; those under way are finished, for at most `graceMs`. */
+  async drain(graceMs: number, settleMs = 0): Promise<void> {
     const closed = new Promise<void>(resolve => this.#server.close(() => resolve()));
+    // Who has connected just now has sent nothing yet, and could not tell the end of it from a refusal.
+    if (settleMs > 0) await delay(settleMs);
+    this.#draining = true;
     this.#door?.close();
     for (const listener of this.#adopted) listener.close();
     for (const connection of this.#outer) connection.drain();

@@ -67,3 +67,32 @@ it('declares each family once, before its samples', () => {
     lines.filter(l => l.startsWith('# TYPE')).length,
   );
 });
+
+it('adds up what several processes counted, whatever one of them has not seen', () => {
+  const [one, other, all] = [new Metrics(), new Metrics(), new Metrics(86_400_000)];
+  const together = new Metrics(86_400_000);
+  const events = [
+    auditEvent({ session: 'a', duration_ms: 3, scrubbed: 2 }),
+    auditEvent({ session: 'a', verdict: 'deny', reason: 'no_rule', injected: [], duration_ms: 700 }),
+    auditEvent({ session: 'b', verdict: 'deny', reason: 'rule_denies', bytes_in: 9 }),
+  ];
+  for (const [i, event] of events.entries()) {
+    (i === 0 ? one : other).observe(event);
+    together.observe(event);
+  }
+  for (const metrics of [one, together]) metrics.fetched('env', true);
+  for (const metrics of [other, together]) {
+    metrics.fetched('env', false);
+    metrics.limited('session.requests');
+    metrics.alarmed('stub_misplaced');
+    metrics.delivered('failed');
+  }
+  for (const metrics of [one, other]) all.add(structuredClone(metrics.counts()));
+  expect(all.text(gauges)).toBe(together.text(gauges));
+  expect(all.usage('a')).toEqual(together.usage('a'));
+  // What was added is not what goes on counting.
+  const again = new Metrics(86_400_000);
+  again.add(all.counts());
+  again.add(one.counts());
+  expect(all.text(gauges)).toBe(together.text(gauges));
+});

@@ -7,7 +7,8 @@ import { auditEvent, tempFolder } from './event.ts';
 async function collect(file: string, count: number): Promise<string[]> {
   const lines: string[] = [];
   const signal = new AbortController().signal;
-  for await (const line of tailAudit({ file, lines: count, follow: false, signal })) lines.push(line);
+  for await (const line of tailAudit({ files: () => [file], lines: count, follow: false, signal }))
+    lines.push(line);
   return lines;
 }
 
@@ -35,7 +36,13 @@ describe('following', () => {
   function follow(file: string) {
     const stop = new AbortController();
     onTestFinished(() => stop.abort());
-    const lines = tailAudit({ file, lines: 1, follow: true, signal: stop.signal, interval: 5 });
+    const lines = tailAudit({
+      files: () => [file],
+      lines: 1,
+      follow: true,
+      signal: stop.signal,
+      interval: 5,
+    });
     return { stop, next: async () => (await lines.next()).value as string | undefined };
   }
 

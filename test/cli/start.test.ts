@@ -105,6 +105,83 @@ describe('a start that fails', () => {
   });
 });
 
+describe('with workers', () => {
+  it.each([
+    [['--workers', '0'], 2, /--workers 0: write a whole number from 1 to 64, or auto/],
+    [['--workers', '65'], 2, /--workers 65: write a whole number from 1 to 64, or auto/],
+    [['--workers', 'many'], 2, /--workers many: write a whole number from 1 to 64, or auto/],
+    [['--workers', '2', '--demo'], 2, /--demo is one process; leave out --workers/],
+  ])('does not start for %s', async (args, code, says) => {
+    const ran = await stubgate({ cwd: demoFolder() }, 'start', ...args);
+    expect([ran.code, ran.stderr]).toEqual([code, expect.stringMatching(says)]);
+  });
+
+  it.each([
+    [
+      'a device as the audit',
+      'audit: { file: /dev/stderr }',
+      1,
+      /writes a chain of its own; name a file in audit\.file, or write listen\.workers: 1/,
+    ],
+    ['an audit that cannot be written', 'audit: { file: stubgate.yaml/audit.jsonl }', 1, /ENOTDIR|EEXIST/],
+    ['a Unix socket', 'PROXY', 1, /listen\.proxy must be host:port/],
+    ['a proxy port that is taken', 'PORT', 1, /EADDRINUSE.*another gate may run there: change listen\.proxy/],
+  ])('does not start for %s', async (_, change, code, says) => {
+    const cwd = demoFolder();
+    const config = join(cwd, 'stubgate.yaml');
+    const other = createServer().listen(0, '127.0.0.1');
+    onTestFinished(() => void other.close());
+    await once(other, 'listening');
+    const { port } = other.address() as { port: number };
+    const text = readFileSync(config, 'utf8');
+    if (change === 'PORT') writeFileSync(config, text.replace('127.0.0.1:0', `127.0.0.1:${port}`));
+    else if (change === 'PROXY') writeFileSync(config, text.replace('127.0.0.1:0', '"unix:./proxy.sock"'));
+    else writeFileSync(config, `${text}${change}\n`);
+    const ran = await stubgate({ cwd }, 'start', '--workers', '2');
+    expect(ran.stderr).toMatch(says);
+    expect(ran.stderr).not.toMatch(/\n\s+at /);
+    expect(ran.code).toBe(code);
+    expect(existsSync(join(cwd, 'audit.jsonl.lock'))).toBe(false);
+  });
+
+  it('a worker is started by nobody else', async () => {
+    const ran = await stubgate({ cwd: demoFolder() }, 'worker', '1');
+    expect([ran.code, ran.stderr]).toEqual([2, expect.stringContaining('stubgate start --workers N')]);
+    expect((await quickly(demoFolder(), '--help')).stdout).not.toContain('worker');
+  });
+
+  it('every process is hardened, and tells nothing in its command line or environment', async () => {
+    const secret = 'sk-canary-of-the-worker-test';
+    const { child, exit, stderr } = await started(
+      { cwd: demoFolder(), env: { STUBGATE_DEMO_SECRET: secret } },
+      '--workers',
+      '2',
+    );
+    const pids = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'latin1').trim().split(' ');
+    expect(pids).toHaveLength(2);
+    for (const pid of pids) {
+      expect(readFileSync(`/proc/${pid}/coredump_filter`, 'utf8')).toBe('00000000\n');
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0').slice(2, -1);
+      expect(line).toEqual(['worker', expect.stringMatching(/^[12]$/), '--log-level', 'info']);
+      const names = readFileSync(`/proc/${pid}/environ`, 'latin1')
+        .split('\0')
+        .map(text => text.split('=')[0]);
+      const own = [
+        '',
+        'HOME',
+        'NODE_CHANNEL_FD',
+        'NODE_CHANNEL_SERIALIZATION_MODE',
+        'PATH',
+        'STUBGATE_DEMO_SECRET',
+      ];
+      expect(new Set(names)).toEqual(new Set(own));
+    }
+    expect(stderr()).not.toContain(secret);
+    child.kill('SIGTERM');
+    expect(await exit).toBe(0);
+  });
+});
+
 describe('a process that holds secrets', () => {
   it.each([
     ['--inspect=127.0.0.1:0', { node: ['--inspect=127.0.0.1:0'] }],

@@ -39,7 +39,8 @@ describe('a configuration that is read aside', () => {
   it.each([0, 61, 200])('is the same as one that is read at once, with %d more rules', async count => {
     writeFileSync(file, text(count));
     const config = loadConfig(file);
-    const aside = await loadAside(file, never);
+    const { compiled: aside, text: read } = await loadAside(file, never);
+    expect(read).toBe(text(count));
     expect(aside.config).toStrictEqual(config);
     const atOnce = compileConfig(config);
     for (const [name, profile] of aside.profiles) {
@@ -51,7 +52,7 @@ describe('a configuration that is read aside', () => {
 
   it('decides by every rule', async () => {
     writeFileSync(file, text(200));
-    const table = (await loadAside(file, never)).profiles.get('default')?.table;
+    const table = (await loadAside(file, never)).compiled.profiles.get('default')?.table;
     if (!table) throw new Error('no table');
     const asked = (host: string, path: string) =>
       decide(table, { scheme: 'https', host: host as CanonicalHost, port: 443, method: 'GET', path });

@@ -81,7 +81,11 @@ describe('parseConfig', () => {
       file: '/etc/stubgate/stubgate.yaml',
       version: 1,
       alarms: { onAlarm: 'log' },
-      listen: { proxy: { host: '127.0.0.1', port: 8080 }, admin: { host: '127.0.0.1', port: 8081 } },
+      listen: {
+        proxy: { host: '127.0.0.1', port: 8080 },
+        admin: { host: '127.0.0.1', port: 8081 },
+        workers: 1,
+      },
       ca: { dir: '/etc/stubgate/certs' },
       state: 'memory',
       identity: [],

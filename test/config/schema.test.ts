@@ -45,6 +45,7 @@ describe('config/stubgate.yaml', () => {
     expect(config.listen).toEqual({
       proxy: { host: '127.0.0.1', port: 8080 },
       admin: { host: '127.0.0.1', port: 8081 },
+      workers: 1,
     });
     expect(config.ca.dir).toBe(at('certs'));
     expect(config.audit.file).toBe(at('audit.jsonl'));

@@ -61,14 +61,30 @@ test('no more than `max` are kept, the least recently used one goes', () => {
   expect(contexts.get(host('b.test'))).not.toBe(b);
 });
 
-test('a new leaf is minted half way to the end of the old one', () => {
-  const contexts = new Contexts(own());
-  const now = Date.now();
+test('a new leaf is minted half way to the end of the old one', async () => {
+  const now = Math.ceil(Date.now() / (DAY / 2)) * (DAY / 2);
+  const contexts = new Contexts(await brought({ notAfter: new Date(now + 0.5 * DAY) }));
   const first = contexts.get(A, now);
-  expect(contexts.get(A, now + 3.4 * DAY)).toBe(first);
-  const second = contexts.get(A, now + 3.6 * DAY);
+  expect(contexts.get(A, now + 0.2 * DAY)).toBe(first);
+  const second = contexts.get(A, now + 0.3 * DAY);
   expect(second).not.toBe(first);
-  expect(contexts.get(A, now + 6.9 * DAY)).toBe(second);
+  expect(contexts.get(A, now + 0.35 * DAY)).toBe(second);
+});
+
+test('tickets are made with one key for twelve hours, which all processes change at once', async () => {
+  const authority = own();
+  const ticketSecret = randomBytes(32);
+  const [one, two] = [new Contexts(authority, { ticketSecret }), new Contexts(authority, { ticketSecret })];
+  const start = Date.now();
+  const end = (Math.floor(start / (DAY / 2)) + 1) * (DAY / 2) - 1;
+  const { session } = await visit(one.get(A, start), authority);
+  expect(one.get(A, end)).toBe(one.get(A, start));
+  expect(two.get(A, start)).toBe(two.get(A, end));
+  // A leaf of the next period is not valid yet.
+  const lenient = { session, rejectUnauthorized: false };
+  const resumed = (at: number) => visit(two.get(A, at), authority, 'a.test', lenient);
+  await expect(resumed(end)).resolves.toMatchObject({ reused: true });
+  await expect(resumed(end + 1)).resolves.toMatchObject({ reused: false });
 });
 
 test('a new leaf is minted when the clock was set back before the old one', () => {

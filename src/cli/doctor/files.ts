@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { filesOfWorkers } from '../../audit/files.ts';
 import type { Config } from '../../config/types.ts';
 import { openAuthority } from '../../intercept/ca.ts';
 import { readPrivate } from '../../intercept/private-file.ts';
@@ -92,7 +93,7 @@ export const fileModes: Check = {
     const findings = [
       ...secret.flatMap(([file, what]) => privacyOf(file, what)),
       ...[config.file, config.ca.dir].flatMap(writableByOthers),
-      ...readableByAll(config.audit.file),
+      ...filesOfWorkers(config.audit.file).flatMap(readableByAll),
     ];
     return findings.length > 0 ? findings : [ok('only you read the keys, and write the configuration')];
   },

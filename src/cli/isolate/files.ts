@@ -2,6 +2,7 @@ import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { filesOfWorkers } from '../../audit/files.ts';
 import type { Compiled } from '../../config/types.ts';
 import { commandPaths } from '../../vaults/exec.ts';
 import { UsageError } from '../fail.ts';
@@ -66,7 +67,8 @@ export function sandboxFiles({ compiled, caFile, writable }: Wanted): Files {
   for (const path of PROGRAM.flatMap(real)) if (!view.shows(path)) view.set(path, 'readable');
   for (const path of beside(caFile, 'sandbox-')) view.set(path, 'readable');
   const { file: audit } = config.audit;
-  const guarded = [config.file, ...beside(audit, basename(audit))].filter(path => masked(view, path));
+  const audits = filesOfWorkers(audit).flatMap(file => beside(file, basename(file)));
+  const guarded = [config.file, ...audits].filter(path => masked(view, path));
   for (const [name, { type, options }] of config.vaults)
     if (type === 'exec') refuseLent(view, name, commandPaths(options as Parameters<typeof commandPaths>[0]));
   for (const path of boundSockets()) if (view.shows(path)) view.conceal(path, 'masked');
