@@ -13,7 +13,7 @@ import { H2Reading } from './h2-reading.ts';
 
 const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
 /** ms in which whatever is not stuck has come. */
-export const PATIENCE_MS = 8000;
+export const PATIENCE_MS = 20_000;
 /** Each in front of an upstream that speaks one version, with a credential, or without. */
 const KINDS = ['h1', 'h2', 'open1', 'open2'] as const;
 /** Of each kind, taken in turn: what an upstream still receives late is told apart by the name. */

@@ -14,6 +14,7 @@ import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
 import { Request, type RequestOwner } from './request.ts';
 import { Crowd, replaceTables } from './tables.ts';
+import { PARTING_MS, Vigil } from './vigil.ts';
 
 /** A request head in HTTP/2's terms (RFC 9113, section 8.3.1): holds the credentials. */
 export interface Fields {
@@ -35,9 +36,8 @@ export interface Http2ClientEvents {
 /** Streams under way before the peer has told how many it takes (RFC 9113, section 6.5.2). */
 const FIRST_STREAMS = 100;
 const MAX_STREAMS = 250;
-/** ms without a byte, requests under way, until a PING is sent; and for its answer (RFC 9113, section 6.7). */
+/** ms without a byte, requests under way, until a PING is sent. */
 const SILENT_MS = 30_000;
-const PING_MS = 10_000;
 /** ms for the peer's first SETTINGS, which it sends before anything else (RFC 9113, section 3.4). */
 const SETTLE_MS = 1000;
 /** Bytes that an upstream may send before the client has read them: of one stream, of all. */
@@ -47,14 +47,10 @@ const CONNECTION_WINDOW = 1024 * 1024;
 /** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
 export class Http2ClientConnection implements RequestOwner {
   readonly #session: ClientHttp2Session;
-  readonly #socket: Socket;
   readonly #limits: ClientLimits;
+  readonly #vigil: Vigil;
   readonly #requests = new Crowd<Request>();
   #begun = 0;
-  /** Bytes received by the last sweep, since when, and whether a PING was sent since. */
-  #heard = 0;
-  #heardAt = performance.now();
-  #isAsked = false;
   #maxStreams = FIRST_STREAMS;
   #isRetired = false;
   /** Settles when the peer has told how many streams it takes, or has had time to. */
@@ -63,11 +59,11 @@ export class Http2ClientConnection implements RequestOwner {
   #idleSince = performance.now();
 
   constructor(socket: Socket, limits: ClientLimits, events: Http2ClientEvents) {
-    this.#socket = socket;
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
     replaceTables(session);
+    this.#vigil = new Vigil(session, socket);
     keepCalm(session, socket, WIRE_LIMITS.http2);
     session.once('connect', () => {
       if (!session.destroyed) session.setLocalWindowSize(CONNECTION_WINDOW);
@@ -145,23 +141,10 @@ export class Http2ClientConnection implements RequestOwner {
 
   /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
   sweep(now: number): void {
-    this.#listen(now);
-    for (const request of this.#requests) request.sweep(now);
-  }
-
-  /** A connection that is silent is asked for a sign of life, so that not each of its requests has to wait in vain. */
-  #listen(now: number): void {
-    const { bytesRead } = this.#socket;
-    if (bytesRead !== this.#heard || this.#requests.size === 0) {
-      this.#heard = bytesRead;
-      this.#heardAt = now;
-      this.#isAsked = false;
-    } else if (!this.#isAsked && now - this.#heardAt > SILENT_MS) {
-      this.#isAsked = true;
-      this.#session.ping(() => {});
-    } else if (now - this.#heardAt > SILENT_MS + PING_MS) {
+    const silentMs = this.#session.closed ? PARTING_MS : SILENT_MS;
+    if (this.#vigil.isVain(now, this.#requests.size > 0, silentMs))
       this.#session.destroy(new Error('the upstream gives no sign of life'));
-    }
+    for (const request of this.#requests) request.sweep(now);
   }
 
   /** Lets requests under way finish; takes no other. */

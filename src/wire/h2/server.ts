@@ -18,6 +18,7 @@ import { type ExchangeOwner, Http2Exchange } from './exchange.ts';
 import { requestHead, unreadableBytes } from './head.ts';
 import { Crowd, replaceTables } from './tables.ts';
 import { UnseenStreams } from './unseen.ts';
+import { PARTING_MS, Vigil } from './vigil.ts';
 
 const MIB = 1024 * 1024;
 
@@ -32,6 +33,7 @@ export class Http2ServerConnection implements Connection, ExchangeOwner {
   /** performance.now() when the last stream ended. */
   #idleSince = performance.now();
   readonly #progress = new Progress();
+  readonly #vigil: Vigil;
   /** performance.now() when the session was first found over. */
   #overSince: number | undefined;
 
@@ -43,6 +45,7 @@ export class Http2ServerConnection implements Connection, ExchangeOwner {
     const session = performServerHandshake(socket, optionsOf(limits));
     this.#session = session;
     replaceTables(session);
+    this.#vigil = new Vigil(session, socket);
     // WebSocket (RFC 8441, section 3). In a second frame: a client that looks only at the first one before it opens a
     // WebSocket goes on in HTTP/1.1. Node's own does, and in HTTP/2 its process ends though the WebSocket is open.
     if (!session.destroyed) session.settings({ enableConnectProtocol: true });
@@ -110,6 +113,8 @@ export class Http2ServerConnection implements Connection, ExchangeOwner {
       this.#overSince ??= now;
       return now - this.#overSince > (this.#socket.writableFinished ? LINGER_MS : bodyIdleMs);
     }
+    const isParting = this.#session.closed && this.#exchanges.size > 0;
+    if (this.#vigil.isVain(now, isParting, PARTING_MS)) return true;
     const isWaiting = (this.#session.state.outboundQueueSize ?? 0) > 0;
     const isDue = isWaiting || [...this.#exchanges].some(x => x.isReset);
     return this.#progress.stalledFor(this.#socket, isDue, now) > bodyIdleMs;

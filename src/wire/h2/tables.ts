@@ -18,8 +18,20 @@ export class Crowd<T> {
     if (!this.#members.includes(member)) this.#members.push(member);
   }
 
+  has(member: T): boolean {
+    return this.#members.includes(member);
+  }
+
   delete(member: T): boolean {
     return removeAt(this.#members, this.#members.indexOf(member));
+  }
+
+  clear(): void {
+    this.#members = [];
+  }
+
+  values(): Iterator<T> {
+    return this[Symbol.iterator]();
   }
 
   /** Of those that are members now, in any order. */
@@ -32,10 +44,10 @@ export class Crowd<T> {
   }
 }
 
-/** What a session of node:http2 asks of the Map of its streams. */
+/** What a session of node:http2 may ask of the Map of its streams. */
 export class StreamTable<T> {
-  readonly #ids: number[] = [];
-  readonly #streams: T[] = [];
+  #ids: number[] = [];
+  #streams: T[] = [];
 
   get size(): number {
     return this.#ids.length;
@@ -45,10 +57,15 @@ export class StreamTable<T> {
     return this.#streams[this.#ids.lastIndexOf(id)];
   }
 
-  set(id: number, stream: T): void {
+  has(id: number): boolean {
+    return this.#ids.includes(id);
+  }
+
+  set(id: number, stream: T): this {
     this.delete(id);
     this.#ids.push(id);
     this.#streams.push(stream);
+    return this;
   }
 
   delete(id: number): boolean {
@@ -57,9 +74,30 @@ export class StreamTable<T> {
     return removeAt(this.#ids, at);
   }
 
+  clear(): void {
+    this.#ids = [];
+    this.#streams = [];
+  }
+
   /** Of the streams that are there now, in any order. */
-  forEach(each: (stream: T) => void): void {
-    for (const stream of this.#streams.slice()) each(stream);
+  forEach(each: (stream: T, id: number) => void): void {
+    for (const [id, stream] of this) each(stream, id);
+  }
+
+  keys(): Iterator<number> {
+    return this.#ids.slice().values();
+  }
+
+  values(): Iterator<T> {
+    return this.#streams.slice().values();
+  }
+
+  entries(): Iterator<[id: number, stream: T]> {
+    return this[Symbol.iterator]();
+  }
+
+  [Symbol.iterator](): Iterator<[id: number, stream: T]> {
+    return this.#ids.map((id, at): [number, T] => [id, this.#streams[at] as T]).values();
   }
 }
 
@@ -75,11 +113,15 @@ interface SessionState {
   pendingStreams: unknown;
 }
 
+/** Versions of Node whose tables are known. */
+const KNOWN = /^(?:24|26)\./;
+
 /**
- * Replaces the tables of a session's streams. They are Node's own affair: where they are not found as they are known
- * (24, 26), they stay, and all works as before, only slower.
+ * Replaces the tables of a session's streams. They are Node's own affair: where they are not found as they are known,
+ * they stay, and all works as before, only slower.
  */
 export function replaceTables(session: Http2Session): void {
+  if (!KNOWN.test(process.versions.node)) return;
   const key = Object.getOwnPropertySymbols(session).find(({ description }) => description === 'state');
   const state = key && (session as unknown as Record<symbol, SessionState | undefined>)[key];
   // Node's own kinds of Map and Set have another prototype.

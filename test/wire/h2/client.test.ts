@@ -5,6 +5,7 @@ import { Refusal } from '../../../src/errors.ts';
 import { CHUNKED, type ResponseHead, type Sink } from '../../../src/types.ts';
 import { NONE } from '../../../src/wire/client.ts';
 import { Http2ClientConnection } from '../../../src/wire/h2/client.ts';
+import { PARTING_MS } from '../../../src/wire/h2/vigil.ts';
 import { CLIENT_LIMITS } from '../../../src/wire/limits.ts';
 import { Peer } from '../../support/peer.ts';
 import {
@@ -150,4 +151,18 @@ test.each<[string, (connection: Http2ClientConnection, sink: Sink) => void]>([
   const reset = frame(RST_STREAM, 0, 1, u32(CANCEL));
   await expect.poll(() => peer.received.includes(reset), { timeout: 10_000 }).toBe(true);
   expect(peer.received.includes(frame(DATA, END_STREAM, 1))).toBe(false);
+});
+
+test('an upstream that says goodbye and then breaks a rule is given up before it is waited for in vain', async () => {
+  const { connection, peer, closed } = await scene();
+  const { answer: answered } = ask(connection);
+  await peer.bytes(200);
+  await peer.send(frame(GOAWAY, 0, 0, Buffer.concat([u32(1), u32(0)])));
+  await peer.send(frame(HEADERS, END_HEADERS, 1, Buffer.alloc(8, 0xff)));
+  // What node:http2 answers, and tells nobody: COMPRESSION_ERROR (RFC 9113, section 7).
+  await peer.until('\0\0\0\x09');
+  const start = performance.now();
+  for (const ms of [0, PARTING_MS + 500, PARTING_MS + 10_500]) connection.sweep(start + ms);
+  await expect(answered).rejects.toMatchObject({ code: 'upstream_unreachable' });
+  await closed;
 });

@@ -4,7 +4,20 @@ import { expect, onTestFinished, test } from 'vitest';
 import { Http2ServerConnection } from '../../../src/wire/h2/server.ts';
 import { LINGER_MS, WIRE_LIMITS } from '../../../src/wire/limits.ts';
 import type { Exchange } from '../../../src/wire/message.ts';
-import { frame, GOAWAY, headers, NO_ERROR, SETTINGS, u32, WINDOW_UPDATE } from '../../support/h2-frames.ts';
+import { PARTING_MS } from '../../../src/wire/h2/vigil.ts';
+import {
+  ACK,
+  END_HEADERS,
+  frame,
+  GOAWAY,
+  HEADERS,
+  headers,
+  NO_ERROR,
+  PING,
+  SETTINGS,
+  u32,
+  WINDOW_UPDATE,
+} from '../../support/h2-frames.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');
 /** SETTINGS_INITIAL_WINDOW_SIZE, and the connection's: as large as they may be. */
@@ -20,6 +33,8 @@ const getOn = (id: number): Buffer =>
     [':path', '/'],
   ]);
 const GET = getOn(1);
+/** A header block that no decoder can read. */
+const BROKEN = frame(HEADERS, END_HEADERS, 3, Buffer.alloc(8, 0xff));
 const BYE = frame(GOAWAY, 0, 0, Buffer.concat([u32(0), u32(NO_ERROR)]));
 /** Bytes: more than the kernel takes. */
 const SIZE = 32 * 1024 * 1024;
@@ -145,4 +160,43 @@ test('many small answers leave nothing of theirs behind', async () => {
   client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0)]));
   for (let id = 1; id < 200; id += 2) client.write(getOn(id));
   await expect.poll(() => [asked, connection.streams]).toEqual([100, 0]);
+});
+
+/** What was sent has arrived, and been read. */
+async function heard(socket: Socket, client: Socket): Promise<void> {
+  while (socket.bytesRead < client.bytesWritten) await new Promise(setImmediate);
+  await new Promise(setImmediate);
+}
+
+test('a client that says goodbye and then breaks a rule is cut off, though node:http2 tells nobody', async () => {
+  const { promise: begun, resolve } = Promise.withResolvers<void>();
+  const { client, socket, connection, closed } = await serve(() => resolve());
+  client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0), GET, BYE]));
+  await begun;
+  client.write(BROKEN);
+  await heard(socket, client);
+  connection.sweep(later(0));
+  connection.sweep(later(PARTING_MS + 500));
+  connection.sweep(later(PARTING_MS + 9500));
+  expect([connection.streams, socket.destroyed]).toEqual([1, false]);
+  connection.sweep(later(PARTING_MS + 10_500));
+  await closed;
+  expect([connection.streams, socket.destroyed]).toEqual([0, true]);
+});
+
+test('a client that says goodbye, and answers when it is asked, is waited for', async () => {
+  const { promise: begun, resolve } = Promise.withResolvers<Exchange>();
+  const { client, socket, connection } = await serve(resolve);
+  client.resume();
+  client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0), GET, BYE]));
+  const x = await begun;
+  await heard(socket, client);
+  connection.sweep(later(0));
+  connection.sweep(later(PARTING_MS + 500));
+  client.write(frame(PING, ACK, 0, Buffer.alloc(8)));
+  await heard(socket, client);
+  connection.sweep(later(PARTING_MS + 10_500));
+  expect(socket.destroyed).toBe(false);
+  x.respond(answer).end([]);
+  await once(client, 'end');
 });

@@ -45,8 +45,18 @@ test('a table of streams answers as a Map does, whatever is asked of it', () => 
       map.set(id, `${i}`);
     }
     expect([table.size, table.get(id), table.get(id + 1)]).toEqual([map.size, map.get(id), map.get(id + 1)]);
+    expect([table.has(id), table.has(id + 1)]).toEqual([map.has(id), map.has(id + 1)]);
   }
   expect(membersOf(table)).toEqual(sorted([...map.values()]));
+  const pairs = (all: Iterable<[number, string]>): string[] => sorted([...all].map(String));
+  expect(pairs(table)).toEqual(pairs(map));
+  expect(pairs({ [Symbol.iterator]: () => table.entries() })).toEqual(pairs(map));
+  expect(sorted([...{ [Symbol.iterator]: () => table.keys() }].map(String))).toEqual(
+    sorted([...map.keys()].map(String)),
+  );
+  expect(sorted([...{ [Symbol.iterator]: () => table.values() }])).toEqual(sorted([...map.values()]));
+  table.clear();
+  expect([table.size, [...table]]).toEqual([0, []]);
 });
 
 /** What this Node keeps a session's streams in. */
