@@ -40,13 +40,25 @@ interface Last {
   answeredJson: string;
 }
 
+/** Sessions whose pieces are kept: an ended session is remembered for an hour, and they are most of what it would take. */
+const MAX_LASTS = 1000;
 /** A session's labels are one object as long as it lives. */
 const lasts = new WeakMap<AuditEvent['labels'], Last>();
+/** Those whose pieces are kept, as a ring. */
+const kept: AuditEvent['labels'][] = [];
+let oldest = 0;
 
 function lastOf({ labels }: AuditEvent): Last {
-  let last = lasts.get(labels);
-  if (!last)
-    lasts.set(labels, (last = { asked: undefined, askedJson: '', answered: undefined, answeredJson: '' }));
+  return lasts.get(labels) ?? keep(labels);
+}
+
+function keep(labels: AuditEvent['labels']): Last {
+  const left = kept[oldest];
+  if (left) lasts.delete(left);
+  kept[oldest] = labels;
+  oldest = (oldest + 1) % MAX_LASTS;
+  const last: Last = { asked: undefined, askedJson: '', answered: undefined, answeredJson: '' };
+  lasts.set(labels, last);
   return last;
 }
 

@@ -107,3 +107,11 @@ test.each<[string, Partial<AuditEvent>]>([
   toLine(first, PREV);
   expect(JSON.parse(toLine(second, PREV))).toEqual(said(second));
 });
+
+test('each of many sessions has its own line, however many asked in between', () => {
+  const events = Array.from({ length: 1200 }, (_, n) =>
+    auditEvent({ session: `s_${n}`, path: `/${n}`, labels: { run: `${n}` } }),
+  );
+  for (const round of [events, events.toReversed(), events])
+    for (const event of round) expect(JSON.parse(toLine(event, PREV))).toEqual(said(event));
+});

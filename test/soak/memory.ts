@@ -9,7 +9,7 @@ const LEAST_RESIDENT_MINUTES = 20;
 const HEAP_BYTES = 6 * MB;
 const RSS_BYTES = 64 * MB;
 /** What a gate remembers for an hour on purpose: of an ended session, of a secret's value that was replaced. */
-const SESSION_BYTES = 6 * 1024;
+const SESSION_BYTES = 2 * 1024;
 const VALUE_BYTES = 30 * 1024;
 /** Of a run, from its beginning. */
 const WARM_UP = 0.3;
