@@ -309,7 +309,7 @@ describe('stubgate verify -- CMD', () => {
 
   needs('bwrap')('looks into the folders that an isolated sandbox has of its own', async () => {
     const { cwd, env } = project();
-    writeFileSync(join(cwd, 'script'), `echo ${SECRET} >/tmp/notes; sleep 1`);
+    writeFileSync(join(cwd, 'script'), `echo ${SECRET} >/tmp/notes; sleep 4`);
     const where = { cwd, env: { ...env, STUBGATE_TEST_TOKEN: SECRET } };
     const ran = await stubgate(where, 'verify', '--real', '--isolate', '--json', '--', 'sh', 'script');
     expect(told(ran).program.leaks).toContainEqual({

@@ -113,8 +113,18 @@ export class Http2ClientConnection implements RequestOwner {
   send(fields: Fields, length: number, handlers: ClientHandlers, isHandshake = false): Sink {
     const { authority, path, headers, sensitive } = fields;
     const method = isHandshake ? 'CONNECT' : fields.method;
-    const pseudo = [':method', method, ':scheme', 'https', ':authority', authority, ':path', path];
-    if (isHandshake) pseudo.push(':protocol', 'websocket');
+    const protocol = isHandshake ? [':protocol', 'websocket'] : [];
+    const pseudo = [
+      ':method',
+      method,
+      ...protocol,
+      ':scheme',
+      'https',
+      ':authority',
+      authority,
+      ':path',
+      path,
+    ];
     const framed = length >= 0 ? [...headers, 'content-length', `${length}`] : headers;
     const head = headOf(pseudo, framed, sensitive);
     const endStream = length === NONE && !isHandshake;
