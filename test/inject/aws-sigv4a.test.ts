@@ -7,7 +7,9 @@ import { exampleOf } from '../../src/inject/example.ts';
 import { placements } from '../../src/inject/index.ts';
 import { Outbound } from '../../src/inject/outbound.ts';
 import { parseShape } from '../../src/inject/shape.ts';
+import { canonicalHash } from '../../src/inject/sigv4/canonical.ts';
 import { MultiRegionSigner } from '../../src/inject/sigv4/multi-region.ts';
+import { Signer } from '../../src/inject/sigv4/signer.ts';
 import { type SigningPlacement, signs } from '../../src/inject/signing.ts';
 import { Secret } from '../../src/secret.ts';
 import type { RequestHead } from '../../src/types.ts';
@@ -390,6 +392,30 @@ describe('is refused', () => {
     const out = outOf({ ...request, headers: { ...request.headers, ...more } });
     expect(() => placement.verify(out, stub, ids)).toThrow(Refusal);
   });
+});
+
+test('two region sets are refused, though one signature is right for both and for their join', async () => {
+  const request = await signed({ region: '*,us-west-2' });
+  expect(placement.verify(outOf(request), stub, ids)).toBe(true);
+  const two = { ...request.headers, 'x-amz-region-set': '*', 'X-Amz-Region-Set': 'us-west-2' };
+  expect(() => placement.verify(outOf({ ...request, headers: two }), stub, ids)).toThrow(
+    'no X-Amz-Region-Set in the documented form',
+  );
+});
+
+test('a presigned URL of version 4 is refused with a region set, though it is signed', () => {
+  const time = now();
+  const scope = { time, region: 'us-west-2', service: 's3' };
+  const url = `/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${mine.AccessKeyId}%2F${time.slice(0, 8)}%2Fus-west-2%2Fs3%2Faws4_request&X-Amz-Date=${time}&X-Amz-Expires=300&X-Amz-SignedHeaders=host`;
+  const verified = (target: string): boolean => {
+    const canon = { service: 's3', signedHeaders: ['host'], payload: 'UNSIGNED-PAYLOAD' };
+    const hash = canonicalHash({ method: 'GET', target, headers: ['host', HOST] }, canon);
+    const full = `${target}&X-Amz-Signature=${new Signer(stub, scope).request(hash)}`;
+    const request = { method: 'GET', target: full, headers: { host: HOST }, body: '' };
+    return placement.verify(outOf(request), stub, ids);
+  };
+  expect(verified(url)).toBe(true);
+  expect(() => verified(`${url}&X-Amz-Region-Set=us-west-2`)).toThrow('X-Amz-Region-Set without');
 });
 
 test.each([[['*']], [['us-*', 'eu-west-1']]])(
