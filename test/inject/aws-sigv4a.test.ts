@@ -403,6 +403,28 @@ test('two region sets are refused, though one signature is right for both and fo
   );
 });
 
+test('a presigned URL is refused with another region set in its head, though both are signed', () => {
+  const time = now();
+  const signer = new MultiRegionSigner(mine.AccessKeyId, stub, {
+    time,
+    region: '',
+    regionSet: ['*'],
+    service: 's3',
+  });
+  const verified = (more: Readonly<Record<string, string>>): boolean => {
+    const headers = { host: HOST, ...more };
+    const signedHeaders = Object.keys(headers);
+    const target = `/key?X-Amz-Algorithm=${ALGORITHM}&X-Amz-Credential=${mine.AccessKeyId}%2F${time.slice(0, 8)}%2Fs3%2Faws4_request&X-Amz-Date=${time}&X-Amz-Region-Set=%2A&X-Amz-Expires=300&X-Amz-SignedHeaders=${signedHeaders.join('%3B')}`;
+    const canon = { service: 's3', signedHeaders, payload: 'UNSIGNED-PAYLOAD' };
+    const hash = canonicalHash({ method: 'GET', target, headers: Object.entries(headers).flat() }, canon);
+    const full = `${target}&X-Amz-Signature=${signer.request(hash)}`;
+    return placement.verify(outOf({ method: 'GET', target: full, headers, body: '' }), stub, ids);
+  };
+  expect(verified({})).toBe(true);
+  expect(verified({ 'x-amz-acl': 'private' })).toBe(true);
+  expect(() => verified({ 'x-amz-region-set': 'eu-west-1' })).toThrow('no X-Amz-Region-Set');
+});
+
 test('a presigned URL of version 4 is refused with a region set, though it is signed', () => {
   const time = now();
   const scope = { time, region: 'us-west-2', service: 's3' };
