@@ -39,6 +39,7 @@ class SetCookie implements CapturePlace {
     for (let i = 0; i < headers.length; i += 2) {
       if (!isNamed(headers[i] as string, 'set-cookie')) continue;
       const field = headers[i + 1] as string;
+      this.#requireApart(field);
       const cookie = parse(field);
       const { value, at } = cookie;
       if (cookie.name !== this.#name || !this.#isHandedOut(cookie)) continue;
@@ -52,6 +53,13 @@ class SetCookie implements CapturePlace {
     if (spots.some(({ text }) => text !== first.text))
       throw new BodyFault(`sets the cookie ${this.#name} to more than one value`, '');
     return { value: first.text, spots, ...(lifeMs !== undefined && { lifeMs }) };
+  }
+
+  /** Some join fields by commas, which cannot be undone (RFC 6265, section 3): no second one may be ours. */
+  #requireApart(field: string): void {
+    const [, ...rest] = field.split(',');
+    if (rest.some(part => parse(part).name === this.#name))
+      throw new BodyFault(`sets the cookie ${this.#name} behind another one, in one field`, '');
   }
 
   #isHandedOut({ name, value, lifeMs }: Cookie): boolean {

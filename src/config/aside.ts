@@ -2,29 +2,23 @@ import { once } from 'node:events';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { assembleAround, ruleSpec } from './assemble.ts';
-import type { Batch, Head } from './aside-thread.ts';
+import type { Batch, Head, Source } from './aside-thread.ts';
 import { compileSteps } from './compile.ts';
 import { ConfigError } from './problems.ts';
 import { inSlices } from './steps.ts';
 import type { Compiled } from './types.ts';
 import type { RuleSpec } from '../policy/table.ts';
 
-/** What a file says, and its text. */
-export interface Read {
-  readonly compiled: Compiled;
-  readonly text: string;
-}
-
 const THREAD = new URL(`./aside-thread${extname(import.meta.url)}`, import.meta.url);
 
 /**
- * The configuration in a file, read and checked in a thread of its own, and compiled here a few rules at a time: 10,000
- * rules take seconds, in which nobody's request should wait. Throws ConfigError with every problem in it; another Error
- * if the thread fails, or `signal` ends it. Keeps no process alive.
+ * The configuration that `text` holds, as if it stood in `file`: checked in a thread of its own, and compiled here a few
+ * rules at a time: 10,000 rules take seconds, in which nobody's request should wait. Throws ConfigError with every problem
+ * in it; another Error if the thread fails, or `signal` ends it. Keeps no process alive.
  */
-export async function loadAside(file: string, signal: AbortSignal): Promise<Read> {
+export async function loadAside(file: string, text: string, signal: AbortSignal): Promise<Compiled> {
   signal.throwIfAborted();
-  const thread = new Worker(THREAD, { workerData: file });
+  const thread = new Worker(THREAD, { workerData: { file, text } satisfies Source });
   thread.unref();
   const end = (): void => void thread.terminate();
   signal.addEventListener('abort', end);
@@ -46,7 +40,7 @@ export async function loadAside(file: string, signal: AbortSignal): Promise<Read
       for (const [rule, written] of batch) rules.push(ruleSpec(rule, written));
     }
     const config = { ...assembleAround(rules, head.parsed, head.root, file), warnings: head.warnings };
-    return { compiled: await inSlices(compileSteps(config)), text: head.text };
+    return await inSlices(compileSteps(config));
   } finally {
     signal.removeEventListener('abort', end);
     end();

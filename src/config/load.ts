@@ -48,11 +48,11 @@ export function loadPolicy(file: string): Policy {
   return parsePolicy(readText(file), file);
 }
 
-/** A file as text. Throws ConfigError if it cannot be read. */
-export function readText(file: string): string {
+/** A file as text; `found`: what was read of it already. Throws ConfigError if it cannot be read. */
+export function readText(file: string, found?: Buffer): string {
   const path = resolve(file);
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path));
+    return new TextDecoder('utf-8', { fatal: true }).decode(found ?? readFileSync(path));
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? 'unknown error';
     const why =

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { loadAside, type Read } from './aside.ts';
+import { loadAside } from './aside.ts';
 import { compileConfig } from './compile.ts';
-import { loadPolicy } from './load.ts';
+import { parseConfig, readText } from './load.ts';
 import type { Compiled, Config } from './types.ts';
 
 /** The file is asked for, not listened to: editors and Kubernetes put a new one in its place. */
@@ -40,26 +40,20 @@ export function watchConfig(
     loaded = digest(found);
     reading?.abort(); // of an older file
     reading = undefined;
-    if (found !== undefined && found.length > LARGE) return readAside();
-    take(() => {
-      const { config, text } = loadPolicy(file);
-      return { compiled: compileConfig(config), text };
-    });
-  };
-  const take = (read: () => Read): void => {
     try {
-      const { compiled, text } = read();
-      onGood(compiled, text);
+      // What was found is what counts: read again, the file may be half of another one.
+      const text = readText(file, found);
+      if (found !== undefined && found.length > LARGE) readAside(text);
+      else onGood(compileConfig(parseConfig(text, file)), text);
     } catch (error) {
       onBad(error);
     }
   };
-  const readAside = (): void => {
+  const readAside = (text: string): void => {
     const { signal } = (reading = new AbortController());
-    loadAside(file, signal).then(
-      read => signal.aborted || take(() => read),
-      (error: unknown) => signal.aborted || onBad(error),
-    );
+    loadAside(file, text, signal)
+      .then(compiled => signal.aborted || onGood(compiled, text))
+      .catch((error: unknown) => signal.aborted || onBad(error));
   };
   const poll = async (): Promise<void> => {
     const now = await identity(file);

@@ -77,6 +77,7 @@ test.each([
   ['one that ends it by a negative age', 'session=x; Max-Age=-1'],
   ['no pair', 'session'],
   ['nothing', ''],
+  ['commas in a time and in another value', `other=a,b,session; Expires=${longAgo}`],
 ])('passes %s as it is', (_, field) => expect(captured(field)).toEqual({ fields: [field] }));
 
 test('takes it among others, and the same value twice; what ends an older one is no other value', () => {
@@ -106,6 +107,8 @@ test.each<[what: string, ...fields: string[]]>([
   ['a backslash', 'session=abcd\\efgh'],
   ['an open quote', 'session="abcdefgh'],
   ['quotes inside', 'session="ab"cdefgh"'],
+  ['one joined to another field by a comma', 'other=b; Path=/, session=abcdefgh; Path=/'],
+  ['a second one joined to it', 'session=abcdefgh; Path=/ ,\tsession = abcdefgi'],
   ['what is not ASCII', 'session=abcdefgh\xe9'],
   ['what no client keeps', `session=${'x'.repeat(4090)}`],
 ])('refuses %s', (_, ...fields) => expect(() => captured(...fields)).toThrow());

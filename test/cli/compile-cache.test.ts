@@ -1,4 +1,13 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { cleanEnv, runOk } from '../support/clients.ts';
@@ -45,6 +54,14 @@ it.each<[string, (dir: string) => void]>([
   const asked = fault === 'cannot be made' ? join(dir, '..', 'file', 'kept') : dir;
   expect(await keeps(asked)).toBe(false);
   if (existsSync(dir) && statSync(dir).isDirectory()) expect(readdirSync(dir)).toEqual([]);
+});
+
+// Nobody else can give a folder away.
+it.runIf(process.geteuid?.() === 0)('keeps nothing in a folder of somebody else’s', async () => {
+  const dir = join(tempFolder('compiled'), 'kept');
+  chmodInto(dir, 0o700);
+  chownSync(dir, 65_534, 65_534);
+  expect(await keeps(dir)).toBe(false);
 });
 
 function chmodInto(dir: string, mode: number): void {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadAside } from '../../src/config/aside.ts';
 import { compileConfig } from '../../src/config/compile.ts';
-import { loadConfig } from '../../src/config/load.ts';
+import { parseConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/config/problems.ts';
 import { type ConfigWatch, watchConfig } from '../../src/config/watch.ts';
 import { decide } from '../../src/policy/table.ts';
@@ -37,10 +37,8 @@ ${Array.from({ length: count }, (_, i) => `  - { name: r${i}, hosts: [h${i}.exam
 
 describe('a configuration that is read aside', () => {
   it.each([0, 61, 200])('is the same as one that is read at once, with %d more rules', async count => {
-    writeFileSync(file, text(count));
-    const config = loadConfig(file);
-    const { compiled: aside, text: read } = await loadAside(file, never);
-    expect(read).toBe(text(count));
+    const config = parseConfig(text(count), file);
+    const aside = await loadAside(file, text(count), never);
     expect(aside.config).toStrictEqual(config);
     const atOnce = compileConfig(config);
     for (const [name, profile] of aside.profiles) {
@@ -51,8 +49,7 @@ describe('a configuration that is read aside', () => {
   });
 
   it('decides by every rule', async () => {
-    writeFileSync(file, text(200));
-    const table = (await loadAside(file, never)).compiled.profiles.get('default')?.table;
+    const table = (await loadAside(file, text(200), never)).profiles.get('default')?.table;
     if (!table) throw new Error('no table');
     const asked = (host: string, path: string) =>
       decide(table, { scheme: 'https', host: host as CanonicalHost, port: 443, method: 'GET', path });
@@ -63,7 +60,7 @@ describe('a configuration that is read aside', () => {
   });
 
   it('has every problem told, with its place', async () => {
-    writeFileSync(file, `${text(2)}  - { name: r0, hosts: [a..b] }\nrulez: []\n`);
+    const bad = `${text(2)}  - { name: r0, hosts: [a..b] }\nrulez: []\n`;
     const problems = (read: () => unknown): unknown => {
       try {
         read();
@@ -72,23 +69,18 @@ describe('a configuration that is read aside', () => {
       }
       throw new Error('it was taken');
     };
-    const error: unknown = await loadAside(file, never).catch((reason: unknown) => reason);
+    const error: unknown = await loadAside(file, bad, never).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ConfigError);
-    expect((error as ConfigError).problems).toEqual(problems(() => loadConfig(file)));
+    expect((error as ConfigError).problems).toEqual(problems(() => parseConfig(bad, file)));
     expect((error as ConfigError).problems.length).toBeGreaterThan(1);
   });
 
-  it('is told to be missing', async () => {
-    await expect(loadAside(file, never)).rejects.toThrow(/cannot be read \(ENOENT\)/);
-  });
-
   it('is given up when it is ended', async () => {
-    writeFileSync(file, text(800));
     const ended = new AbortController();
-    const read = loadAside(file, ended.signal);
+    const read = loadAside(file, text(800), ended.signal);
     ended.abort();
     await expect(read).rejects.toThrow('ended early');
-    await expect(loadAside(file, ended.signal)).rejects.toThrow('abort');
+    await expect(loadAside(file, text(1), ended.signal)).rejects.toThrow('abort');
   });
 });
 
@@ -131,6 +123,27 @@ describe('a watch of a large file', () => {
     writeFileSync(file, text(1));
     const next = start();
     writeFileSync(file, `${text(LARGE)}rulez: []\n`);
+    watch?.reload();
+    expect(await next()).toBe('bad: 1');
+  });
+
+  it('tells of what it found, whatever is written while that is read', async () => {
+    writeFileSync(file, text(1));
+    const next = start();
+    writeFileSync(file, text(LARGE));
+    watch?.reload();
+    // Half of it is valid, too.
+    writeFileSync(file, text(LARGE - 1));
+    expect(await next()).toBe(`good: ${LARGE + 3}`);
+    rmSync(file);
+    watch?.reload();
+    expect(await next()).toBe('bad: 1');
+  });
+
+  it('tells of a bad one that is no text, at once', async () => {
+    writeFileSync(file, text(1));
+    const next = start();
+    writeFileSync(file, Buffer.concat([Buffer.from(text(LARGE)), Buffer.of(0xff)]));
     watch?.reload();
     expect(await next()).toBe('bad: 1');
   });

@@ -38,6 +38,9 @@ async function startWeb(): Promise<Web> {
       response.end('two');
     } else if (sent === undefined || !handedOut.includes(sent)) {
       response.writeHead(401).end('who?');
+    } else if (request.url === '/kept') {
+      response.setHeader('set-cookie', ['theme=dark', `sid=${sent}; Path=/; Max-Age=60`]);
+      response.end('for another minute');
     } else if (request.url === '/stream') {
       response.write('first ');
       await once(response, 'close');
@@ -151,6 +154,18 @@ test('it ends when the cookie does', async () => {
   const late = await get(box, '/', `sid=${stub}`);
   expect(late.status).toBe(503);
   expect(late.body.toString()).toContain('The time of the credential that this stub stands for is over');
+});
+
+test('the same value again lives on under the same stub, as long as it says now', async () => {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  onTestFinished(() => void vi.useRealTimers());
+  const box = await scene();
+  const stub = sidOf(await get(box, '/brief'));
+  vi.setSystemTime(Date.now() + 50_000);
+  expect(sidOf(await get(box, '/kept', `sid=${stub}`))).toBe(stub);
+  vi.setSystemTime(Date.now() + 50_000);
+  expect((await get(box, '/', `sid=${stub}`)).status).toBe(200);
+  expectKept(box);
 });
 
 needs('curl')('curl keeps the stub in its cookie jar', async () => {

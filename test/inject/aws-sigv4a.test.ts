@@ -7,7 +7,9 @@ import { exampleOf } from '../../src/inject/example.ts';
 import { placements } from '../../src/inject/index.ts';
 import { Outbound } from '../../src/inject/outbound.ts';
 import { parseShape } from '../../src/inject/shape.ts';
+import { canonicalHash } from '../../src/inject/sigv4/canonical.ts';
 import { MultiRegionSigner } from '../../src/inject/sigv4/multi-region.ts';
+import { Signer } from '../../src/inject/sigv4/signer.ts';
 import { type SigningPlacement, signs } from '../../src/inject/signing.ts';
 import { Secret } from '../../src/secret.ts';
 import type { RequestHead } from '../../src/types.ts';
@@ -390,6 +392,52 @@ describe('is refused', () => {
     const out = outOf({ ...request, headers: { ...request.headers, ...more } });
     expect(() => placement.verify(out, stub, ids)).toThrow(Refusal);
   });
+});
+
+test('two region sets are refused, though one signature is right for both and for their join', async () => {
+  const request = await signed({ region: '*,us-west-2' });
+  expect(placement.verify(outOf(request), stub, ids)).toBe(true);
+  const two = { ...request.headers, 'x-amz-region-set': '*', 'X-Amz-Region-Set': 'us-west-2' };
+  expect(() => placement.verify(outOf({ ...request, headers: two }), stub, ids)).toThrow(
+    'no X-Amz-Region-Set in the documented form',
+  );
+});
+
+test('a presigned URL is refused with another region set in its head, though both are signed', () => {
+  const time = now();
+  const signer = new MultiRegionSigner(mine.AccessKeyId, stub, {
+    time,
+    region: '',
+    regionSet: ['*'],
+    service: 's3',
+  });
+  const verified = (more: Readonly<Record<string, string>>): boolean => {
+    const headers = { host: HOST, ...more };
+    const signedHeaders = Object.keys(headers);
+    const target = `/key?X-Amz-Algorithm=${ALGORITHM}&X-Amz-Credential=${mine.AccessKeyId}%2F${time.slice(0, 8)}%2Fs3%2Faws4_request&X-Amz-Date=${time}&X-Amz-Region-Set=%2A&X-Amz-Expires=300&X-Amz-SignedHeaders=${signedHeaders.join('%3B')}`;
+    const canon = { service: 's3', signedHeaders, payload: 'UNSIGNED-PAYLOAD' };
+    const hash = canonicalHash({ method: 'GET', target, headers: Object.entries(headers).flat() }, canon);
+    const full = `${target}&X-Amz-Signature=${signer.request(hash)}`;
+    return placement.verify(outOf({ method: 'GET', target: full, headers, body: '' }), stub, ids);
+  };
+  expect(verified({})).toBe(true);
+  expect(verified({ 'x-amz-acl': 'private' })).toBe(true);
+  expect(() => verified({ 'x-amz-region-set': 'eu-west-1' })).toThrow('no X-Amz-Region-Set');
+});
+
+test('a presigned URL of version 4 is refused with a region set, though it is signed', () => {
+  const time = now();
+  const scope = { time, region: 'us-west-2', service: 's3' };
+  const url = `/key?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=${mine.AccessKeyId}%2F${time.slice(0, 8)}%2Fus-west-2%2Fs3%2Faws4_request&X-Amz-Date=${time}&X-Amz-Expires=300&X-Amz-SignedHeaders=host`;
+  const verified = (target: string): boolean => {
+    const canon = { service: 's3', signedHeaders: ['host'], payload: 'UNSIGNED-PAYLOAD' };
+    const hash = canonicalHash({ method: 'GET', target, headers: ['host', HOST] }, canon);
+    const full = `${target}&X-Amz-Signature=${new Signer(stub, scope).request(hash)}`;
+    const request = { method: 'GET', target: full, headers: { host: HOST }, body: '' };
+    return placement.verify(outOf(request), stub, ids);
+  };
+  expect(verified(url)).toBe(true);
+  expect(() => verified(`${url}&X-Amz-Region-Set=us-west-2`)).toThrow('X-Amz-Region-Set without');
 });
 
 test.each([[['*']], [['us-*', 'eu-west-1']]])(

@@ -13,13 +13,17 @@ beforeAll(async () => {
 });
 
 /** What each connection to an origin agreed on, which refuses to speak anything else. */
-async function scene(...ALPNProtocols: string[]) {
+async function scene(...spoken: string[]) {
+  return sceneOf(spoken, [ca.file]);
+}
+
+async function sceneOf(ALPNProtocols: string[], caFiles: readonly string[]) {
   const agreed: (string | false | null)[] = [];
   const server = await tlsServer({ ...identity, ALPNProtocols }, (socket: TLSSocket) =>
     agreed.push(socket.alpnProtocol),
   );
   const { lookup } = table({ 'a.test': [['127.0.0.1']] });
-  const upstream = upstreamWith({ lookup, caFiles: [ca.file] }) as unknown as Upstream;
+  const upstream = upstreamWith({ lookup, caFiles }) as unknown as Upstream;
   const acquire = async (wanted: Wanted): Promise<boolean> => {
     const one = await upstream.acquire(origin('a.test', server.port, 'https'), '', wanted);
     return one instanceof Http2ClientConnection;
@@ -54,4 +58,10 @@ test('an origin that speaks neither is refused, and asked twice', async () => {
   const { acquire, server } = await scene('h3');
   await expect(acquire('http1')).rejects.toMatchObject({ code: 'upstream_tls' });
   expect(server.sockets.length).toBe(2);
+});
+
+test('an origin that fails for another reason is asked once', async () => {
+  const { acquire, server } = await sceneOf(['h2', 'http/1.1'], []);
+  await expect(acquire('http1')).rejects.toMatchObject({ code: 'upstream_tls' });
+  expect(server.sockets.length).toBe(1);
 });
