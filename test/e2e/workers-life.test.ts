@@ -128,6 +128,25 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     expect(await gate.findings()).toEqual([]);
   }, 60_000);
 
+  test('takes in a large file at both workers, and replaces them at SIGHUP for what it says of their start', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const many = Array.from({ length: 800 }, (_, i) => ({
+      name: `r${i}`,
+      hosts: [`h${i}.corp.test`],
+      paths: ['/a/very/long/path/**'],
+    }));
+    change(gate, { rules: [...RULES, ...many, { name: 'other', hosts: [OTHER] }] });
+    await until('it is taken', () => countOf(gate) === 1);
+    const replies = await gate.atBoth(path => gate.get(session, OTHER, path));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+    const before = gate.workers();
+    change(gate, { limits: { drain: '1s', headers: 3 } });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('they are replaced', () => said(gate, 'workers are replaced') === 1, 45_000);
+    expect(gate.workers().filter(pid => before.includes(pid))).toEqual([]);
+  }, 60_000);
+
   test('takes in a changed file at both workers before it says so, and refuses nobody meanwhile', async () => {
     const gate = await crew();
     const session = await gate.session();
