@@ -7,6 +7,12 @@ import { items, type Mapping } from './raw.ts';
 /** Rules that are handed over at a time: each is taken apart and made anew by the thread that serves. */
 const AT_A_TIME = 64;
 
+/** What to read. `text`: instead of what the file holds. */
+export interface Job {
+  readonly file: string;
+  readonly text: string | undefined;
+}
+
 /** First answer: what is wrong with the file, or all of it but its rules. */
 export type Head =
   | { readonly problems: readonly Problem[] }
@@ -21,9 +27,9 @@ export type Head =
 /** Each further one, when asked for: rules, as checked and as written; none: that was all. */
 export type Batch = readonly (readonly [Parsed['rules'][number], unknown])[];
 
-function* answers(file: string): Generator<Head | Batch> {
+function* answers({ file, text: given }: Job): Generator<Head | Batch> {
   try {
-    const text = readText(file);
+    const text = given ?? readText(file);
     const { parsed, root, warnings } = checkPolicy(text, file);
     const { rules, ...others } = parsed;
     const { rules: written, ...otherwise } = root;
@@ -37,7 +43,7 @@ function* answers(file: string): Generator<Head | Batch> {
   }
 }
 
-const told = answers(workerData as string);
+const told = answers(workerData as Job);
 const port = parentPort;
 // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread has no origin
 const tell = (): void => port?.postMessage(told.next().value);

@@ -2,8 +2,9 @@ import { once } from 'node:events';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { assembleAround, ruleSpec } from './assemble.ts';
-import type { Batch, Head } from './aside-thread.ts';
-import { compileSteps } from './compile.ts';
+import type { Batch, Head, Job } from './aside-thread.ts';
+import { compileConfig, compileSteps } from './compile.ts';
+import { parseConfig } from './load.ts';
 import { ConfigError } from './problems.ts';
 import { inSlices } from './steps.ts';
 import type { Compiled } from './types.ts';
@@ -15,16 +16,19 @@ export interface Read {
   readonly text: string;
 }
 
+/** Bytes of a file that is read at once: some hundred rules. A larger one is read aside. */
+export const LARGE = 64 * 1024;
+
 const THREAD = new URL(`./aside-thread${extname(import.meta.url)}`, import.meta.url);
 
 /**
  * The configuration in a file, read and checked in a thread of its own, and compiled here a few rules at a time: 10,000
  * rules take seconds, in which nobody's request should wait. Throws ConfigError with every problem in it; another Error
- * if the thread fails, or `signal` ends it. Keeps no process alive.
+ * if the thread fails, or `signal` ends it. Keeps no process alive. `text`: instead of what the file holds.
  */
-export async function loadAside(file: string, signal: AbortSignal): Promise<Read> {
+export async function loadAside(file: string, signal: AbortSignal, text?: string): Promise<Read> {
   signal.throwIfAborted();
-  const thread = new Worker(THREAD, { workerData: file });
+  const thread = new Worker(THREAD, { workerData: { file, text } satisfies Job });
   thread.unref();
   const end = (): void => void thread.terminate();
   signal.addEventListener('abort', end);
@@ -51,4 +55,10 @@ export async function loadAside(file: string, signal: AbortSignal): Promise<Read
     signal.removeEventListener('abort', end);
     end();
   }
+}
+
+/** The configuration that `text` holds, as if it stood in `file`; a large one is read aside. Rejects with ConfigError. */
+export async function compileText(text: string, file: string): Promise<Compiled> {
+  if (text.length <= LARGE) return compileConfig(parseConfig(text, file));
+  return (await loadAside(file, new AbortController().signal, text)).compiled;
 }
