@@ -1,6 +1,7 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { LARGE } from '../../src/config/aside.ts';
 import type { TestSession } from '../support/gate.ts';
 import { dial, openTls, readReply } from '../support/raw-client.ts';
 import { until } from '../support/redis.ts';
@@ -131,12 +132,13 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
   test('takes in a large file at both workers, and replaces them at SIGHUP for what it says of their start', async () => {
     const gate = await crew();
     const session = await gate.session();
-    const many = Array.from({ length: 800 }, (_, i) => ({
+    const many = Array.from({ length: 1500 }, (_, i) => ({
       name: `r${i}`,
       hosts: [`h${i}.corp.test`],
       paths: ['/a/very/long/path/**'],
     }));
     change(gate, { rules: [...RULES, ...many, { name: 'other', hosts: [OTHER] }] });
+    expect(readFileSync(gate.configFile).length).toBeGreaterThan(LARGE);
     await until('it is taken', () => countOf(gate) === 1);
     const replies = await gate.atBoth(path => gate.get(session, OTHER, path));
     expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));

@@ -30,8 +30,11 @@ test('a session, and its end, is handed out when all workers know of it', async 
   release();
   const { session: id } = await creating;
   expect(told).toEqual([id]);
-  const revoking = state.sessions.revoke(id);
+  let isRevoked = false;
+  const revoking = state.sessions.revoke(id).finally(() => (isRevoked = true));
+  await new Promise(setImmediate);
   expect(told).toEqual([id, `revoked ${id}`]);
+  expect(isRevoked).toBe(false);
   release();
   expect(await revoking).toBe(true);
 });
