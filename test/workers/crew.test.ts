@@ -120,10 +120,17 @@ test('a replacement that does not start leaves the one that serves in its place'
   await crew.stop();
 });
 
-test('one that hangs is ended, so that nobody waits for it, and nobody is served by what it knows', async () => {
-  const { crew, numbers } = crewOf(1, HANGS, SERVES);
-  await crew.launch();
-  await crew.sync();
-  await until('it is replaced', () => numbers.length === 2 && crew.isComplete);
-  await crew.stop();
-}, 30_000);
+test.each<[string, (crew: Crew) => Promise<unknown>]>([
+  ['told something', crew => crew.sync()],
+  ['measured', crew => one(crew.living).measure()],
+])(
+  'one that hangs when it is %s is ended: nobody waits for it, nor is served by what it knows',
+  async (_, ask) => {
+    const { crew, numbers } = crewOf(1, HANGS, SERVES);
+    await crew.launch();
+    await ask(crew);
+    await until('it is replaced', () => numbers.length === 2 && crew.isComplete);
+    await crew.stop();
+  },
+  30_000,
+);
