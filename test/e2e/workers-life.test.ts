@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { LARGE } from '../../src/config/aside.ts';
@@ -229,6 +229,7 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     const gate = await crew();
     rmSync(join(dirname(gate.configFile), 'certs'), { recursive: true });
     process.kill(gate.workers()[0] ?? 0, 'SIGKILL');
+    await until('it is not ready', async () => (await gate.admin('/readyz')).status === 503);
     await until(
       'it is said, and the gate ends',
       () =>
@@ -238,6 +239,20 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     );
     expect(said(gate, 'no worker can be started: the gate ends')).toBe(1);
   }, 60_000);
+
+  test('is not ready while one of its workers cannot write its audit', async () => {
+    const gate = await crew();
+    const readiness = async (): Promise<number> => (await gate.admin('/readyz')).status;
+    expect(await readiness()).toBe(200);
+    const file = join(dirname(gate.configFile), 'audit.w2.jsonl');
+    rmSync(file);
+    mkdirSync(file);
+    process.kill(gate.pid, 'SIGHUP');
+    await until('it says so', async () => (await readiness()) === 503);
+    rmSync(file, { recursive: true });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('it can', async () => (await readiness()) === 200);
+  });
 
   test('takes its workers with it, however it ends', async () => {
     const gate = await crew();
