@@ -3,11 +3,15 @@ import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { assembleAround, ruleSpec } from './assemble.ts';
 import type { Batch, Head, Source } from './aside-thread.ts';
-import { compileSteps } from './compile.ts';
+import { compileConfig, compileSteps } from './compile.ts';
+import { parseConfig } from './load.ts';
 import { ConfigError } from './problems.ts';
 import { inSlices } from './steps.ts';
 import type { Compiled } from './types.ts';
 import type { RuleSpec } from '../policy/table.ts';
+
+/** Bytes of a file that is read at once: some hundred rules. A larger one is read aside. */
+export const LARGE = 64 * 1024;
 
 const THREAD = new URL(`./aside-thread${extname(import.meta.url)}`, import.meta.url);
 
@@ -45,4 +49,10 @@ export async function loadAside(file: string, text: string, signal: AbortSignal)
     signal.removeEventListener('abort', end);
     end();
   }
+}
+
+/** The configuration that `text` holds, as if it stood in `file`; a large one is read aside. Rejects with ConfigError. */
+export async function compileText(text: string, file: string): Promise<Compiled> {
+  if (text.length <= LARGE) return compileConfig(parseConfig(text, file));
+  return loadAside(file, text, new AbortController().signal);
 }

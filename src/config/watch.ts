@@ -2,15 +2,13 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { loadAside } from './aside.ts';
+import { LARGE, loadAside } from './aside.ts';
 import { compileConfig } from './compile.ts';
 import { parseConfig, readText } from './load.ts';
 import type { Compiled, Config } from './types.ts';
 
 /** The file is asked for, not listened to: editors and Kubernetes put a new one in its place. */
 const POLL_MS = 500;
-/** Bytes of a file that is read at once: some hundred rules. A larger one is read aside. */
-const LARGE = 64 * 1024;
 
 /** Sections that are read once, at the start. */
 const FIXED = ['listen', 'ca', 'state', 'audit', 'limits'] as const;

@@ -22,7 +22,7 @@ export class Configuration {
   #wanted: Config;
   /** Reloads are taken one after the other. */
   #turn = Promise.resolve();
-  /** A signal asked for it: the workers may be replaced. */
+  /** A signal asked for what is read next: the workers may be replaced. */
   #isAsked = false;
 
   constructor({ config, text }: Policy, log: Log, crew: Crew) {
@@ -36,10 +36,13 @@ export class Configuration {
     this.#watcher = watchConfig(
       config.file,
       (compiled, read) => {
-        const isAsked = this.#isAsked;
+        const isAsked = this.#takeAsked();
         this.#turn = this.#turn.then(() => this.#use(compiled, read, isAsked));
       },
-      cause => this.#keep(cause),
+      cause => {
+        this.#takeAsked();
+        this.#keep(cause);
+      },
     );
   }
 
@@ -60,11 +63,17 @@ export class Configuration {
   reload(): void {
     this.#isAsked = true;
     this.#watcher.reload();
-    this.#isAsked = false;
   }
 
   close(): void {
     this.#watcher.close();
+  }
+
+  /** Once; a large file is told of later than it is asked for. */
+  #takeAsked(): boolean {
+    const isAsked = this.#isAsked;
+    this.#isAsked = false;
+    return isAsked;
   }
 
   async #use(next: Compiled, text: string, isAsked: boolean): Promise<void> {

@@ -69,12 +69,13 @@ export class CrewMember {
     }
   }
 
-  /** Undefined if it does not tell. */
+  /** Undefined if it does not tell; one that could and does not is ended, as by `sync`. */
   async measure(): Promise<Measurement | undefined> {
     if (this.servesSince === undefined) return undefined;
     try {
       return (this.last = await this.channel.ask(ANSWER_MS, 'measure'));
     } catch {
+      this.kill();
       return undefined;
     }
   }

@@ -34,6 +34,8 @@ export class SharedState {
   readonly #slots = new Map<string, Map<string, object>>();
   readonly #locks = new Map<string, Lock>();
   readonly #values = new Map<string, Value>();
+  /** Holders that are gone: what they had asked for is read later, perhaps. */
+  readonly #gone = new WeakSet<object>();
   readonly #now: () => number;
   #fence = 0;
 
@@ -70,6 +72,7 @@ export class SharedState {
 
   /** A worker is gone, and what it held with it. */
   release(holder: object): void {
+    this.#gone.add(holder);
     for (const [name, slots] of this.#slots)
       for (const [id, by] of slots) if (by === holder) this.#free(name, id);
     for (const [name, lock] of this.#locks) if (lock.holder === holder) this.#locks.delete(name);
@@ -104,6 +107,7 @@ export class SharedState {
   }
 
   #hold(name: string, limit: number, id: string, holder: object): boolean {
+    if (this.#gone.has(holder)) return false;
     const slots = this.#slots.get(name) ?? new Map<string, object>();
     if (slots.size >= limit) return false;
     this.#slots.set(name, slots.set(id, holder));
@@ -117,6 +121,7 @@ export class SharedState {
   }
 
   #lock(name: string, ttlMs: number, holder: object): number | undefined {
+    if (this.#gone.has(holder)) return undefined;
     const now = this.#now();
     if ((this.#locks.get(name)?.until ?? 0) > now) return undefined;
     const fence = ++this.#fence;

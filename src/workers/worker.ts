@@ -1,8 +1,8 @@
 import { startGate, type Gate } from '../app.ts';
 import { fileOfWorker } from '../audit/files.ts';
-import { compileConfig } from '../config/compile.ts';
+import { compileText } from '../config/aside.ts';
 import { parseConfig } from '../config/load.ts';
-import type { Config } from '../config/types.ts';
+import type { Compiled } from '../config/types.ts';
 import { Refusal } from '../errors.ts';
 import type { Log } from '../types.ts';
 import type { Measurement, PrimaryCalls, Start, WorkerCalls } from './calls.ts';
@@ -49,7 +49,7 @@ export class WorkerProcess {
       sync: () => {},
       start: options => this.#serve(options),
       guard: async ({ address, port }) => (await gate).guard(address, port),
-      reload: async text => (await gate).use(compileConfig(this.#configOf(text))),
+      reload: async text => (await gate).use(await this.#compiledOf(text)),
       reopen: async () => reopen(await gate, this.#logOf(this.#start?.number ?? 0)),
       watch: async isWatched => this.#watch(await gate, isWatched),
       measure: async () => measure(await gate),
@@ -59,11 +59,11 @@ export class WorkerProcess {
 
   async #serve(start: Start): Promise<void> {
     this.#start = start;
-    const { number, text, fixed, listener, ticketSalt, caPem, workers } = start;
+    const { number, file, text, fixed, listener, ticketSalt, caPem, workers } = start;
     try {
       const gate = await startGate({
-        configFile: start.file,
-        config: this.#configOf(text),
+        configFile: file,
+        config: { ...parseConfig(text, file), ...fixed },
         log: this.#logOf(number),
         auditFile: fileOfWorker(fixed.audit.file, number),
         worker: {
@@ -85,10 +85,11 @@ export class WorkerProcess {
     }
   }
 
-  /** Throws ConfigError, though the primary has read it before. */
-  #configOf(text: string): Config {
+  /** Rejects with ConfigError, though the primary has read it before. */
+  async #compiledOf(text: string): Promise<Compiled> {
     const { file, fixed } = this.#start as Start;
-    return { ...parseConfig(text, file), ...fixed };
+    const compiled = await compileText(text, file);
+    return { ...compiled, config: { ...compiled.config, ...fixed } };
   }
 
   #watch({ events }: Gate, isWatched: boolean): void {

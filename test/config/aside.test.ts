@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadAside } from '../../src/config/aside.ts';
+import { compileText, loadAside } from '../../src/config/aside.ts';
 import { compileConfig } from '../../src/config/compile.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/config/problems.ts';
@@ -84,8 +84,32 @@ describe('a configuration that is read aside', () => {
   });
 });
 
+/** Rules that make a large file. */
+const LARGE = 800;
+
+/** Turns of the event loop while it settles. */
+async function turnsDuring(work: Promise<unknown>): Promise<number> {
+  let turns = 0;
+  const turning = setInterval(() => turns++, 1);
+  await work;
+  clearInterval(turning);
+  return turns;
+}
+
+describe('a text', () => {
+  it.each([0, LARGE])('is the configuration, whatever the file holds, with %d more rules', async count => {
+    writeFileSync(file, 'version: 7');
+    const { config } = await compileText(text(count), file);
+    expect(config).toStrictEqual(parseConfig(text(count), file));
+    await expect(compileText(`${text(count)}rulez: []\n`, file)).rejects.toThrow(ConfigError);
+  });
+
+  it('is compiled without holding up what else waits', async () => {
+    expect(await turnsDuring(compileText(text(LARGE), file))).toBeGreaterThan(20);
+  });
+});
+
 describe('a watch of a large file', () => {
-  const LARGE = 800;
   let watch: ConfigWatch | undefined;
   afterEach(() => watch?.close());
 
@@ -111,12 +135,10 @@ describe('a watch of a large file', () => {
     writeFileSync(file, text(1));
     const next = start();
     writeFileSync(file, text(LARGE));
-    let turns = 0;
-    const turning = setInterval(() => turns++, 1);
     watch?.reload();
-    expect(await next()).toBe(`good: ${LARGE + 3}`);
-    clearInterval(turning);
-    expect(turns).toBeGreaterThan(20);
+    const told = next();
+    expect(await turnsDuring(told)).toBeGreaterThan(20);
+    expect(await told).toBe(`good: ${LARGE + 3}`);
   });
 
   it('tells of a bad one', async () => {

@@ -1,6 +1,7 @@
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { LARGE } from '../../src/config/aside.ts';
 import type { TestSession } from '../support/gate.ts';
 import { dial, openTls, readReply } from '../support/raw-client.ts';
 import { until } from '../support/redis.ts';
@@ -118,6 +119,8 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     await load.stop();
     expect(load.failed).toEqual([]);
     expect(gate.workers().filter(pid => before.includes(pid))).toEqual([]);
+    // Those that are to leave keep theirs, and do not tell the operator otherwise.
+    expect(gate.logs.filter(({ message }) => message.includes('after a restart'))).toEqual([]);
     expect(gate.workers()).toHaveLength(2);
     const lines = new Set([...gate.lines().values()].flat().map(({ path }) => path));
     expect(load.paths.filter(path => !lines.has(path))).toEqual([]);
@@ -126,6 +129,26 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     await peer.send('GET http://a.test/ HTTP/1.1\r\nHost: a.test\r\nA: 1\r\nB: 2\r\nC: 3\r\n\r\n');
     expect(await peer.head()).toContain(' 431 ');
     expect(await gate.findings()).toEqual([]);
+  }, 60_000);
+
+  test('takes in a large file at both workers, and replaces them at SIGHUP for what it says of their start', async () => {
+    const gate = await crew();
+    const session = await gate.session();
+    const many = Array.from({ length: 1500 }, (_, i) => ({
+      name: `r${i}`,
+      hosts: [`h${i}.corp.test`],
+      paths: ['/a/very/long/path/**'],
+    }));
+    change(gate, { rules: [...RULES, ...many, { name: 'other', hosts: [OTHER] }] });
+    expect(readFileSync(gate.configFile).length).toBeGreaterThan(LARGE);
+    await until('it is taken', () => countOf(gate) === 1);
+    const replies = await gate.atBoth(path => gate.get(session, OTHER, path));
+    expect(new Set(replies.map(({ status }) => status))).toEqual(new Set([200]));
+    const before = gate.workers();
+    change(gate, { limits: { drain: '1s', headers: 3 } });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('they are replaced', () => said(gate, 'workers are replaced') === 1, 45_000);
+    expect(gate.workers().filter(pid => before.includes(pid))).toEqual([]);
   }, 60_000);
 
   test('takes in a changed file at both workers before it says so, and refuses nobody meanwhile', async () => {
@@ -208,6 +231,7 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     const gate = await crew();
     rmSync(join(dirname(gate.configFile), 'certs'), { recursive: true });
     process.kill(gate.workers()[0] ?? 0, 'SIGKILL');
+    await until('it is not ready', async () => (await gate.admin('/readyz')).status === 503);
     await until(
       'it is said, and the gate ends',
       () =>
@@ -217,6 +241,20 @@ describe.runIf(process.platform === 'linux')('a gate of two workers', () => {
     );
     expect(said(gate, 'no worker can be started: the gate ends')).toBe(1);
   }, 60_000);
+
+  test('is not ready while one of its workers cannot write its audit', async () => {
+    const gate = await crew();
+    const readiness = async (): Promise<number> => (await gate.admin('/readyz')).status;
+    expect(await readiness()).toBe(200);
+    const file = join(dirname(gate.configFile), 'audit.w2.jsonl');
+    rmSync(file);
+    mkdirSync(file);
+    process.kill(gate.pid, 'SIGHUP');
+    await until('it says so', async () => (await readiness()) === 503);
+    rmSync(file, { recursive: true });
+    process.kill(gate.pid, 'SIGHUP');
+    await until('it can', async () => (await readiness()) === 200);
+  });
 
   test('takes its workers with it, however it ends', async () => {
     const gate = await crew();

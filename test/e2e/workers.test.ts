@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { canary, leaks } from '../support/canary.ts';
@@ -225,6 +226,23 @@ describe.runIf(process.platform === 'linux')('two workers', () => {
     expect(await metrics()).toMatch(/\nstubgate_alarms_total\{code="stub_misplaced"\} [2-9]/);
   });
 
+  test('are started with the switches of Node that the gate has, and told nothing else where everybody reads it', async () => {
+    const { gate } = await crew();
+    for (const pid of gate.workers()) {
+      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      expect(args.slice(1, -1)).toEqual([
+        '--disable-sigusr1',
+        expect.stringMatching(/main\.ts$/),
+        'worker',
+        expect.stringMatching(/^[12]$/),
+        '--log-level',
+        'info',
+      ]);
+      const added = namesIn(pid).filter(name => !namesIn(gate.pid).includes(name));
+      expect(added).toEqual(['NODE_CHANNEL_FD', 'NODE_CHANNEL_SERIALIZATION_MODE']);
+    }
+  });
+
   test.skipIf(!hasRedis)('are two more of those that share a Redis', async () => {
     const redis = await startRedis();
     onTestFinished(() => redis.stop());
@@ -260,3 +278,9 @@ describe.runIf(process.platform === 'linux')('two workers', () => {
     );
   });
 });
+
+/** Of the variables that a process was started with. */
+const namesIn = (pid: number): string[] =>
+  readFileSync(`/proc/${pid}/environ`, 'utf8')
+    .split('\0')
+    .flatMap(line => line.split('=')[0] || []);

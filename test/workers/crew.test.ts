@@ -91,6 +91,27 @@ test('one that asks to leave is replaced first, and by one with another number',
   await crew.stop();
 });
 
+test('one that ends while it is being replaced is replaced once', async () => {
+  const { crew, numbers } = crewOf(1, SERVES);
+  await crew.launch();
+  const rolled = crew.roll();
+  one(crew.living).kill();
+  await rolled;
+  await crew.roll();
+  expect(numbers).toHaveLength(3);
+  await crew.stop();
+});
+
+test('an end during a replacement of all starts nobody any more, and leaves nobody', async () => {
+  const { crew, numbers } = crewOf(3, SERVES);
+  await crew.launch();
+  const rolled = crew.roll();
+  await until('the first one is being replaced', () => numbers.length === 4);
+  await Promise.all([crew.stop(), rolled]);
+  expect(numbers).toHaveLength(4);
+  expect(crew.living.size).toBe(0);
+});
+
 test('a replacement that does not start leaves the one that serves in its place', async () => {
   const { crew } = crewOf(1, SERVES, ENDS);
   await crew.launch();
@@ -99,10 +120,17 @@ test('a replacement that does not start leaves the one that serves in its place'
   await crew.stop();
 });
 
-test('one that hangs is ended, so that nobody waits for it, and nobody is served by what it knows', async () => {
-  const { crew, numbers } = crewOf(1, HANGS, SERVES);
-  await crew.launch();
-  await crew.sync();
-  await until('it is replaced', () => numbers.length === 2 && crew.isComplete);
-  await crew.stop();
-}, 30_000);
+test.each<[string, (crew: Crew) => Promise<unknown>]>([
+  ['told something', crew => crew.sync()],
+  ['measured', crew => one(crew.living).measure()],
+])(
+  'one that hangs when it is %s is ended: nobody waits for it, nor is served by what it knows',
+  async (_, ask) => {
+    const { crew, numbers } = crewOf(1, HANGS, SERVES);
+    await crew.launch();
+    await ask(crew);
+    await until('it is replaced', () => numbers.length === 2 && crew.isComplete);
+    await crew.stop();
+  },
+  30_000,
+);

@@ -30,8 +30,11 @@ test('a session, and its end, is handed out when all workers know of it', async 
   release();
   const { session: id } = await creating;
   expect(told).toEqual([id]);
-  const revoking = state.sessions.revoke(id);
+  let isRevoked = false;
+  const revoking = state.sessions.revoke(id).finally(() => (isRevoked = true));
+  await new Promise(setImmediate);
   expect(told).toEqual([id, `revoked ${id}`]);
+  expect(isRevoked).toBe(false);
   release();
   expect(await revoking).toBe(true);
 });
@@ -101,7 +104,11 @@ test('slots and locks of a worker that is gone are free; a lock has a larger fen
   expect(other.lock('l', 60_000)).toBeGreaterThan(fence);
   // What the one that is gone said at last changes nothing.
   one.unlock('l', fence);
-  expect(one.lock('l', 60_000)).toBeUndefined();
+  expect(state.callsOf({}).lock('l', 60_000)).toBeUndefined();
+  // What it asked for at last it does not get: nobody would free it.
+  expect(one.hold('last', 1, 'd')).toBe(false);
+  expect(one.lock('last', 60_000)).toBeUndefined();
+  expect(other.hold('last', 1, 'e')).toBe(true);
 });
 
 test('a value that was put under a later fence stays; it ends in its time', () => {
