@@ -66,6 +66,15 @@ test.each<[string, string]>([
   expect(missed).toEqual([]);
 });
 
+test('a secret is found in the very window in which the search for a run is given up', () => {
+  const missed: number[] = [];
+  for (let count = 0; count < 250; count++) {
+    const before = '"aaaaaaaaaa'.repeat(count);
+    if (scrubbed(`${before}"${SECRET}"`, 0) !== `${before}"STUB"`) missed.push(count);
+  }
+  expect(missed).toEqual([]);
+});
+
 test('what stands in memory behind the end of a view is not searched', () => {
   const searched: number[] = [];
   const text = Buffer.from('%41bc'.padEnd(1024, 'd'));

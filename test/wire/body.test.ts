@@ -226,6 +226,12 @@ describe('full records of one turn', () => {
       [F, F],
       [F, F, F],
     ],
+    [
+      'that seem to, but in other memory, are not put together',
+      [...records(F), ...records(F, F).slice(1)],
+      [F],
+      [F, F],
+    ],
     ['in the wrong order are not put together', records(F, F).toReversed(), [F], [F, F]],
     ['with a gap between them are not put together', records(F, 1, F).filter(r => r.length > 1), [F], [F, F]],
     ['wait for nothing once a shorter one came', records(F, F, 5), [2 * F + 5], [2 * F + 5]],
