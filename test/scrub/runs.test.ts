@@ -67,10 +67,12 @@ test.each<[string, string]>([
 });
 
 test('a secret is found in the very window in which the search for a run is given up', () => {
-  const missed: number[] = [];
-  for (let count = 0; count < 250; count++) {
-    const before = '"aaaaaaaaaa'.repeat(count);
-    if (scrubbed(`${before}"${SECRET}"`, 0) !== `${before}"STUB"`) missed.push(count);
+  const missed: string[] = [];
+  for (let width = 5; width < 15; width++) {
+    for (let count = 0; count < 250; count++) {
+      const before = `"${'a'.repeat(width)}`.repeat(count);
+      if (scrubbed(`${before}"${SECRET}"`, 0) !== `${before}"STUB"`) missed.push(`${count} × ${width}`);
+    }
   }
   expect(missed).toEqual([]);
 });
