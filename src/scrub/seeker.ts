@@ -60,6 +60,8 @@ export class Seeker {
   next(from: number): number {
     const text = this.#text;
     const to = this.#to;
+    // A view's bytes go on behind its end, and would be searched.
+    if (from >= to) return to;
     // Most texts hold no escape.
     if (from >= this.#denseUntil && this.#jump(from) >= to) return to;
     let p = from;

@@ -66,7 +66,9 @@ export class IncomingBody implements Source, DataSink {
   /** The body will not complete. */
   fail(cause: Error): void {
     if (this.complete || this.#fault) return;
-    this.deliver();
+    deliver(this);
+    // What was still to be delivered broke it already.
+    if (this.#fault) return;
     this.#fault = cause;
     this.#sink?.abort(cause);
   }
@@ -129,12 +131,12 @@ export class IncomingBody implements Source, DataSink {
     if (this.#sink?.write(chunk) === false) this.#valve.pause();
   }
 
-  /** The body is complete. */
+  /** The body is complete; its sink was told otherwise if it broke before. */
   end(trailers: RawHeaders): void {
     this.deliver();
     this.complete = true;
     this.#trailers = trailers;
-    this.#sink?.end(trailers);
+    if (!this.#fault) this.#sink?.end(trailers);
   }
 }
 

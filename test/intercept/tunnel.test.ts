@@ -163,6 +163,12 @@ test('a client that is gone already: rejected at once', async () => {
   await expect(interceptTls(socket, context(), { handshakeMs: 60_000 })).rejects.toThrow(/left/);
 });
 
+test('128 KB may wait to be sent', async () => {
+  const server = await intercepting(context);
+  await once(client(server.port), 'secureConnect');
+  await vi.waitFor(() => expect(server.secured.map(s => s.writableHighWaterMark)).toEqual([131_072]));
+});
+
 test('the time limit ends with the handshake', async () => {
   const server = await intercepting(context, 300);
   const socket = client(server.port);

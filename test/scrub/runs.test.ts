@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { Patterns } from '../../src/scrub/patterns.ts';
 import { Scrubber } from '../../src/scrub/scrubber.ts';
+import { Seeker } from '../../src/scrub/seeker.ts';
 import { Secret } from '../../src/secret.ts';
 import type { Sink } from '../../src/types.ts';
 
@@ -63,4 +64,23 @@ test.each<[string, string]>([
     }
   }
   expect(missed).toEqual([]);
+});
+
+test('a secret is found in the very window in which the search for a run is given up', () => {
+  const missed: string[] = [];
+  for (let width = 5; width < 15; width++) {
+    for (let count = 0; count < 250; count++) {
+      const before = `"${'a'.repeat(width)}`.repeat(count);
+      if (scrubbed(`${before}"${SECRET}"`, 0) !== `${before}"STUB"`) missed.push(`${count} × ${width}`);
+    }
+  }
+  expect(missed).toEqual([]);
+});
+
+test('what stands in memory behind the end of a view is not searched', () => {
+  const searched: number[] = [];
+  const text = Buffer.from('%41bc'.padEnd(1024, 'd'));
+  text.indexOf = (_value, from) => (searched.push(Number(from)), -1);
+  const seeker = new Seeker(new Uint8Array(256).fill(1), 3).over(text, 0, 5, true, false);
+  expect([seeker.next(0), seeker.next(5), searched]).toEqual([0, 5, []]);
 });

@@ -226,6 +226,12 @@ describe('full records of one turn', () => {
       [F, F],
       [F, F, F],
     ],
+    [
+      'that seem to, but in other memory, are not put together',
+      [...records(F), ...records(F, F).slice(1)],
+      [F],
+      [F, F],
+    ],
     ['in the wrong order are not put together', records(F, F).toReversed(), [F], [F, F]],
     ['with a gap between them are not put together', records(F, 1, F).filter(r => r.length > 1), [F], [F, F]],
     ['wait for nothing once a shorter one came', records(F, F, 5), [2 * F + 5], [2 * F + 5]],
@@ -265,7 +271,29 @@ describe('full records of one turn', () => {
     await turn();
     expect(sink.events).toEqual([expect.stringMatching(/^abort /)]);
     counted.feed(latin1('more'), 0);
-    expect(sink.events).toHaveLength(1);
+    counted.feed(Buffer.alloc(1e6), 0);
+    expect([counted.complete, sink.events.length]).toEqual([true, 1]);
+  });
+
+  test('break the body once if they cannot be taken when it breaks', async () => {
+    const { counted, sink } = piped(...records(F));
+    sink.write = () => {
+      throw new Error('a fault of ours');
+    };
+    counted.fail(new Error('gone'));
+    await turn();
+    expect(sink.events).toEqual([expect.stringMatching(/^abort /)]);
+  });
+
+  test('break the body once if their sink breaks it', async () => {
+    const { counted, sink } = piped(...records(F));
+    sink.write = () => {
+      counted.fail(new Error('the sink is gone'));
+      return true;
+    };
+    counted.fail(new Error('gone'));
+    await turn();
+    expect(sink.events).toEqual(['abort the sink is gone']);
   });
 
   test('stop the socket when their sink is full', async () => {

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Refusal } from '../../src/errors.ts';
 import type { Sink } from '../../src/types.ts';
+import { COALESCE_BYTES } from '../../src/wire/limits.ts';
 import type { Exchange, ServerHandlers } from '../../src/wire/server.ts';
 import { Listener, ok, reply, Talk } from './sockets.ts';
 
@@ -148,6 +149,18 @@ describe('the answer', () => {
     };
     expect(await ask(GET, answer, 'x-t: 1\r\n\r\n')).toBe(
       'HTTP/1.1 200 R\r\nx: y\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\na\r\n0123456789\r\n0\r\nx-t: 1\r\n\r\n',
+    );
+  });
+
+  test('of unknown length in one chunk too long to be copied ends with its trailers', async () => {
+    const part = 'é'.repeat(COALESCE_BYTES + 1);
+    const answer = (x: Exchange): void => {
+      const sink = respond(x, 200, undefined);
+      sink.write(Buffer.from(part, 'latin1'));
+      sink.end(['x-t', 'ü']);
+    };
+    expect(await ask(GET, answer, 'x-t: ü\r\n\r\n')).toBe(
+      `HTTP/1.1 200 R\r\nx: y\r\ntransfer-encoding: chunked\r\n\r\n3001\r\n${part}\r\n0\r\nx-t: ü\r\n\r\n`,
     );
   });
 
