@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { compileText, loadAside } from '../../src/config/aside.ts';
 import { compileConfig } from '../../src/config/compile.ts';
 import { parseConfig } from '../../src/config/load.ts';
@@ -151,7 +151,10 @@ describe('a watch of a large file', () => {
 
   it('tells of what it found, whatever is written while that is read', async () => {
     writeFileSync(file, text(1));
+    // The watch does not look by itself meanwhile, however long the reading takes.
+    vi.useFakeTimers({ toFake: ['setTimeout'] });
     const next = start();
+    vi.useRealTimers();
     writeFileSync(file, text(LARGE));
     watch?.reload();
     // Half of it is valid, too.
