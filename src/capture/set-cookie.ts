@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { isNamed } from '../fields.ts';
-import { COOKIE_OCTETS } from '../inject/cookie.ts';
+import { COOKIE_OCTETS, cookieName } from '../inject/cookie.ts';
 import { define } from '../registry.ts';
 import { BodyFault, type CapturePlace, type Handout, type ReadAnswer, type Spot } from '../types.ts';
 
@@ -105,10 +105,7 @@ export const setCookie = define({
   type: 'set-cookie',
   summary: 'The value of a cookie that the answer sets, for as: cookie; attributes stay',
   schema: z.strictObject({
-    name: z
-      .string()
-      .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a cookie, such as session')
-      .describe('Name of the cookie; case counts.'),
+    name: cookieName,
   }),
   build: ({ name }): CapturePlace => new SetCookie(name),
 });

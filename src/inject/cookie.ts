@@ -22,6 +22,12 @@ interface Pair {
   readonly isClear: boolean;
 }
 
+/** In the configuration (RFC 6265, section 4.1.1). */
+export const cookieName = z
+  .string()
+  .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a cookie, such as session')
+  .describe('Name of the cookie; case counts.');
+
 class Cookie implements Placement {
   readonly type = 'cookie';
   readonly slot: string;
@@ -103,10 +109,7 @@ export const cookie = define({
   type: 'cookie',
   summary: 'The value of a cookie, such as session=<credential>',
   schema: z.strictObject({
-    name: z
-      .string()
-      .regex(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$/, 'must be the name of a cookie, such as session')
-      .describe('Name of the cookie; case counts.'),
+    name: cookieName,
   }),
   build: ({ name }): Placement => new Cookie(name),
 });

@@ -1,9 +1,9 @@
 import { MemorySessions } from '../state/memory.ts';
 import type { NewSession, SessionOptions } from '../state/session.ts';
-import type { Sessions } from '../state/sessions.ts';
 import { sealSubject } from '../state/redis/record.ts';
 import type { Seal } from '../state/seal.ts';
 import type { Session } from '../types.ts';
+import { KnownSessions } from './known-sessions.ts';
 import type { Told } from './calls.ts';
 
 /** The processes that work with the sessions. */
@@ -15,71 +15,37 @@ export interface Audience {
 }
 
 /** All sessions of a gate with workers. What is answered here is known to each of them. */
-export class SharedSessions implements Sessions {
-  readonly healthy = true;
-  readonly suspended = false;
-  readonly #known = new MemorySessions();
+export class SharedSessions extends KnownSessions {
   readonly #audience: Audience;
 
   constructor(audience: Audience) {
+    super(new MemorySessions());
     this.#audience = audience;
-    this.#known.onEnd(({ session, revokedAt }) => {
+    this.memory.onEnd(({ session, revokedAt }) => {
       // What expires does so by each worker's own clock.
       if (revokedAt !== undefined) audience.revoked(session, revokedAt);
     });
   }
 
-  get live(): number {
-    return this.#known.live;
-  }
-
   async create(options: SessionOptions): Promise<NewSession> {
-    const created = this.#known.create(options);
+    const created = this.memory.create(options);
     this.#audience.sessions([created.session]);
     await this.#audience.sync();
     return created;
   }
 
   open(tokenHash: string, options: SessionOptions): Session {
-    const known = this.#known.byToken(tokenHash);
+    const known = this.memory.byToken(tokenHash);
     if (known) return known;
-    const session = this.#known.open(tokenHash, options);
+    const session = this.memory.open(tokenHash, options);
     this.#audience.sessions([session]);
     return session;
   }
 
-  known(): readonly Session[] {
-    return this.#known.known();
-  }
-
-  list(): readonly Session[] {
-    return this.#known.list();
-  }
-
-  byToken(tokenHash: string): Session | undefined {
-    return this.#known.byToken(tokenHash);
-  }
-
-  lookUp(): undefined {
-    return undefined;
-  }
-
-  get(id: string): Session | undefined {
-    return this.#known.get(id);
-  }
-
   async revoke(id: string): Promise<boolean> {
-    const isFirst = this.#known.revoke(id);
+    const isFirst = this.memory.revoke(id);
     await this.#audience.sync();
     return isFirst;
-  }
-
-  onEnd(listener: (session: Session) => void): () => void {
-    return this.#known.onEnd(listener);
-  }
-
-  sweep(now: number): void {
-    this.#known.sweep(now);
   }
 }
 
