@@ -1,4 +1,6 @@
 import * as fc from 'fast-check';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { toLine } from '../../src/audit/line.ts';
 import type { AuditEvent } from '../../src/types.ts';
@@ -114,4 +116,17 @@ test('each of many sessions has its own line, however many asked in between', ()
   );
   for (const round of [events, events.toReversed(), events])
     for (const event of round) expect(JSON.parse(toLine(event, PREV))).toEqual(said(event));
+});
+
+test('of a session that asked long ago nothing is kept, though it is remembered', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const labels = { run: 'remembered' };
+  const event = new WeakRef(auditEvent({ labels }));
+  toLine(event.deref() as AuditEvent, PREV);
+  for (let n = 0; n < 1000; n++) toLine(auditEvent({ labels: { run: `${n}` } }), PREV);
+  // What was looked at through a WeakRef lives until its turn is over.
+  await new Promise(setImmediate);
+  collect();
+  expect([labels.run, event.deref()]).toEqual(['remembered', undefined]);
 });
