@@ -22,6 +22,7 @@ import {
   RST_STREAM,
   SETTINGS,
   u32,
+  WINDOW_UPDATE,
 } from '../../support/h2-frames.ts';
 
 interface Scene {
@@ -236,4 +237,22 @@ test('a connection without a request is neither asked nor given up', async () =>
   expect(peer.received.includes(PING_HEAD)).toBe(false);
   await peer.send(answer(1));
   expect((await answered).status).toBe(200);
+});
+
+test('an upload goes on once the upstream takes more', async () => {
+  const { connection, peer } = await scene();
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  const sink = connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+  const drained = new Promise<void>(resolve => (sink.onDrain = resolve));
+  // More than a stream takes at first (RFC 9113, section 6.9.2).
+  expect(sink.write(Buffer.alloc(100_000))).toBe(false);
+  await peer.bytes(65_535);
+  await peer.send(
+    Buffer.concat([frame(WINDOW_UPDATE, 0, 0, u32(100_000)), frame(WINDOW_UPDATE, 0, 1, u32(100_000))]),
+  );
+  await drained;
 });
