@@ -256,3 +256,17 @@ test('an upload goes on once the upstream takes more', async () => {
   );
   await drained;
 });
+
+test('a field with a credential is one that no intermediary may index, whatever its case', async () => {
+  const { connection, peer } = await scene();
+  const headers = ['X-Api-Key', 'x'.repeat(300)];
+  const fields = { method: 'GET', authority: 'a.test', path: '/', headers, sensitive: ['X-Api-Key'] };
+  connection.send(fields, NONE, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+  await peer.bytes(250);
+  // A literal that is never indexed (RFC 7541, section 6.2.3), and its name: 7 bytes in Huffman's code.
+  expect(peer.received.includes(Buffer.of(0x10, 0x80 | 7))).toBe(true);
+});
