@@ -156,11 +156,16 @@ export class Http2Exchange implements Exchange, WriterOwner {
     this.#incoming?.fail(cause);
   }
 
+  /** Bytes of the answer wait to be taken. */
+  get isSending(): boolean {
+    return this.#stream.writableLength > 0;
+  }
+
   /** ms since the last byte in or out; 0 as long as none is due. `now`: performance.now(). */
   stalledFor(now: number): number {
     const stream = this.#stream;
     const isReading = !this.received && !this.#isHandshake && !stream.isPaused();
-    const isDue = isReading || stream.writableLength > 0;
+    const isDue = isReading || this.isSending;
     const moved = this.bytesIn + this.bytesOut - stream.writableLength;
     if (!isDue || moved !== this.#moved) {
       this.#moved = moved;

@@ -114,7 +114,8 @@ export class Http2ServerConnection implements Connection, ExchangeOwner {
       return now - this.#overSince > (this.#socket.writableFinished ? LINGER_MS : bodyIdleMs);
     }
     const isParting = this.#session.closed && this.#exchanges.size > 0;
-    if (this.#vigil.isVain(now, isParting, PARTING_MS)) return true;
+    const isSending = [...this.#exchanges].some(x => x.isSending);
+    if (this.#vigil.isVain(now, isParting, isSending ? bodyIdleMs : PARTING_MS)) return true;
     const isWaiting = (this.#session.state.outboundQueueSize ?? 0) > 0;
     const isDue = isWaiting || [...this.#exchanges].some(x => x.isReset);
     return this.#progress.stalledFor(this.#socket, isDue, now) > bodyIdleMs;

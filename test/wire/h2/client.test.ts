@@ -9,6 +9,7 @@ import { PARTING_MS } from '../../../src/wire/h2/vigil.ts';
 import { CLIENT_LIMITS } from '../../../src/wire/limits.ts';
 import { Peer } from '../../support/peer.ts';
 import {
+  ACK,
   block,
   CANCEL,
   DATA,
@@ -21,6 +22,7 @@ import {
   RST_STREAM,
   SETTINGS,
   u32,
+  WINDOW_UPDATE,
 } from '../../support/h2-frames.ts';
 
 interface Scene {
@@ -28,6 +30,8 @@ interface Scene {
   /** The upstream's end, which says what the test makes it say. */
   readonly peer: Peer;
   readonly closed: Promise<void>;
+  /** The connection's own end. */
+  readonly socket: net.Socket;
 }
 
 async function scene(): Promise<Scene> {
@@ -47,7 +51,7 @@ async function scene(): Promise<Scene> {
   });
   await peer.send(frame(SETTINGS, 0, 0, Buffer.concat([Buffer.from([0, 3]), u32(2)])));
   await connection.settled;
-  return { connection, peer, closed };
+  return { connection, peer, closed, socket };
 }
 
 interface Asked {
@@ -73,6 +77,11 @@ function ask(connection: Http2ClientConnection): Asked {
   sink.end([]);
   return { sink, answer };
 }
+
+/** SETTINGS that change nothing: what asks for a sign of life behind a GOAWAY. */
+const QUESTION = frame(SETTINGS, 0, 0);
+/** Type, flags and stream of a PING. */
+const PING_HEAD = frame(PING, 0, 0).subarray(3, 9);
 
 const answer = (id: number): Buffer =>
   frame(HEADERS, END_HEADERS | END_STREAM, id, block([[':status', '200']]));
@@ -165,4 +174,99 @@ test('an upstream that says goodbye and then breaks a rule is given up before it
   for (const ms of [0, PARTING_MS + 500, PARTING_MS + 10_500]) connection.sweep(start + ms);
   await expect(answered).rejects.toMatchObject({ code: 'upstream_unreachable' });
   await closed;
+});
+
+test('a connection that takes no more requests is asked before it is given up, however long it was silent', async () => {
+  const { connection, peer, closed } = await scene();
+  const { answer: answered } = ask(connection);
+  await peer.bytes(200);
+  const now = performance.now();
+  for (const ms of [0, 29_000]) connection.sweep(now + ms);
+  connection.close();
+  for (const ms of [29_500, 34_000]) connection.sweep(now + ms);
+  expect(peer.received.includes(QUESTION)).toBe(false);
+  connection.sweep(now + 35_000);
+  await peer.until(QUESTION.toString('latin1'));
+  await peer.send(answer(1));
+  expect((await answered).status).toBe(200);
+  await closed;
+});
+
+test('a connection that was not looked after for long is asked before it is given up', async () => {
+  const { connection, peer } = await scene();
+  const { answer: answered } = ask(connection);
+  await peer.bytes(200);
+  const now = performance.now();
+  for (const ms of [0, 100_000]) connection.sweep(now + ms);
+  await peer.send(answer(1));
+  expect((await answered).status).toBe(200);
+});
+
+test.each([false, true])(
+  'an upstream that answers is asked again, and waited for (behind a GOAWAY: %s)',
+  async parting => {
+    const { connection, peer, socket } = await scene();
+    const { answer: answered } = ask(connection);
+    await peer.bytes(200);
+    if (parting) await peer.send(frame(GOAWAY, 0, 0, Buffer.concat([u32(1), u32(0)])));
+    await expect.poll(() => connection.isOpen).toBe(!parting);
+    const [question, sign] = parting
+      ? [QUESTION, frame(SETTINGS, ACK, 0)]
+      : [PING_HEAD, frame(PING, ACK, 0, Buffer.alloc(8))];
+    let now = performance.now();
+    connection.sweep(now);
+    for (let round = 0; round < 3; round++) {
+      connection.sweep((now += 31_000));
+      await peer.until(question.toString('latin1')); // oxlint-disable-line no-await-in-loop -- one after the other
+      const heard = socket.bytesRead;
+      await peer.send(sign); // oxlint-disable-line no-await-in-loop
+      await expect.poll(() => socket.bytesRead).toBeGreaterThan(heard); // oxlint-disable-line no-await-in-loop
+      connection.sweep((now += 9000));
+    }
+    await peer.send(answer(1));
+    expect((await answered).status).toBe(200);
+  },
+);
+
+test('a connection without a request is neither asked nor given up', async () => {
+  const { connection, peer } = await scene();
+  const now = performance.now();
+  for (const ms of [0, 31_000, 42_000, 100_000]) connection.sweep(now + ms);
+  const { answer: answered } = ask(connection);
+  await peer.bytes(200);
+  expect(peer.received.includes(PING_HEAD)).toBe(false);
+  await peer.send(answer(1));
+  expect((await answered).status).toBe(200);
+});
+
+test('an upload goes on once the upstream takes more', async () => {
+  const { connection, peer } = await scene();
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  const sink = connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+  const drained = new Promise<void>(resolve => (sink.onDrain = resolve));
+  // More than a stream takes at first (RFC 9113, section 6.9.2).
+  expect(sink.write(Buffer.alloc(100_000))).toBe(false);
+  await peer.bytes(65_535);
+  await peer.send(
+    Buffer.concat([frame(WINDOW_UPDATE, 0, 0, u32(100_000)), frame(WINDOW_UPDATE, 0, 1, u32(100_000))]),
+  );
+  await drained;
+});
+
+test('a field with a credential is one that no intermediary may index, whatever its case', async () => {
+  const { connection, peer } = await scene();
+  const headers = ['X-Api-Key', 'x'.repeat(300)];
+  const fields = { method: 'GET', authority: 'a.test', path: '/', headers, sensitive: ['X-Api-Key'] };
+  connection.send(fields, NONE, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+  await peer.bytes(250);
+  // A literal that is never indexed (RFC 7541, section 6.2.3), and its name: 7 bytes in Huffman's code.
+  expect(peer.received.includes(Buffer.of(0x10, 0x80 | 7))).toBe(true);
 });

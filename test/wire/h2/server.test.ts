@@ -7,13 +7,14 @@ import type { Exchange } from '../../../src/wire/message.ts';
 import { PARTING_MS } from '../../../src/wire/h2/vigil.ts';
 import {
   ACK,
+  CANCEL,
   END_HEADERS,
   frame,
   GOAWAY,
   HEADERS,
   headers,
   NO_ERROR,
-  PING,
+  RST_STREAM,
   SETTINGS,
   u32,
   WINDOW_UPDATE,
@@ -25,13 +26,14 @@ const WIDE = [
   frame(SETTINGS, 0, 0, Buffer.concat([Buffer.of(0, 4), u32(2 ** 31 - 1)])),
   frame(WINDOW_UPDATE, 0, 0, u32(2 ** 31 - 65_536)),
 ];
-const getOn = (id: number): Buffer =>
+const request = (id: number, method: string): Buffer =>
   headers(id, [
-    [':method', 'GET'],
+    [':method', method],
     [':scheme', 'https'],
     [':authority', 'a.test'],
     [':path', '/'],
   ]);
+const getOn = (id: number): Buffer => request(id, 'GET');
 const GET = getOn(1);
 /** A header block that no decoder can read. */
 const BROKEN = frame(HEADERS, END_HEADERS, 3, Buffer.alloc(8, 0xff));
@@ -189,14 +191,47 @@ test('a client that says goodbye, and answers when it is asked, is waited for', 
   const { client, socket, connection } = await serve(resolve);
   client.resume();
   client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0), GET, BYE]));
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>();
+  // SETTINGS that change nothing: node:http2 sends no PING behind a GOAWAY.
+  client.on('data', (chunk: Buffer) => void (chunk.includes(frame(SETTINGS, 0, 0)) && ask()));
   const x = await begun;
   await heard(socket, client);
   connection.sweep(later(0));
   connection.sweep(later(PARTING_MS + 500));
-  client.write(frame(PING, ACK, 0, Buffer.alloc(8)));
+  await asked;
+  client.write(frame(SETTINGS, ACK, 0));
   await heard(socket, client);
   connection.sweep(later(PARTING_MS + 10_500));
   expect(socket.destroyed).toBe(false);
   x.respond(answer).end([]);
   await once(client, 'end');
+});
+
+test('a client that is slow to take its answer is not taken for a dead one while the gate stops', async () => {
+  const { client, socket, connection } = await serve(x => x.respond(answer).write(Buffer.alloc(SIZE)));
+  client.write(Buffer.concat([PREFACE, ...WIDE, GET]));
+  await expect.poll(() => connection.streams).toBe(1);
+  connection.drain();
+  for (const ms of [0, 500, PARTING_MS + 1000, PARTING_MS + 11_000, bodyIdleMs - 500])
+    connection.sweep(later(ms));
+  expect(socket.destroyed).toBe(false);
+  for (const ms of [500, 1000, 11_000]) connection.sweep(later(bodyIdleMs + ms));
+  expect(socket.destroyed).toBe(true);
+});
+
+test.each(['GET', 'HEAD'])('a client that resets its %s before it is answered has left', async method => {
+  for (const code of [NO_ERROR, CANCEL]) {
+    const { promise: left, resolve: leave } = Promise.withResolvers<Exchange>();
+    const begun = Promise.withResolvers<void>();
+    // oxlint-disable-next-line no-await-in-loop -- one after the other
+    const { client, connection } = await serve(x => {
+      x.onAbort = () => leave(x);
+      begun.resolve();
+    });
+    client.write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0), request(1, method)]));
+    await begun.promise; // oxlint-disable-line no-await-in-loop
+    client.write(frame(RST_STREAM, 0, 1, u32(code)));
+    expect((await left).done).toBe(true); // oxlint-disable-line no-await-in-loop
+    await expect.poll(() => connection.streams).toBe(0); // oxlint-disable-line no-await-in-loop
+  }
 });
