@@ -151,7 +151,9 @@ export class Http2ClientConnection implements RequestOwner {
 
   /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
   sweep(now: number): void {
-    const silentMs = this.#session.closed ? PARTING_MS : SILENT_MS;
+    // node:http2 does not read while a write is under way: silence proves less then.
+    const isSending = [...this.#requests].some(request => request.isSending);
+    const silentMs = this.#session.closed && !isSending ? PARTING_MS : SILENT_MS;
     if (this.#vigil.isVain(now, this.#requests.size > 0, silentMs))
       this.#session.destroy(new Error('the upstream gives no sign of life'));
     for (const request of this.#requests) request.sweep(now);

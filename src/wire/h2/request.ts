@@ -168,6 +168,11 @@ export class Request implements Sink {
     if (!this.#isGone && this.#method !== 'CONNECT') this.#stream.end();
   }
 
+  /** Bytes of the body wait to be taken. */
+  get isSending(): boolean {
+    return this.#stream.writableLength > 0;
+  }
+
   abort(cause: Error): void {
     if (this.#open) this.#fail(cause);
   }
@@ -195,7 +200,7 @@ export class Request implements Sink {
     const stream = this.#stream;
     const isReading = this.#hasAnswer && !this.#body.complete && !stream.isPaused();
     const moved = this.#received + this.#sent - stream.writableLength;
-    if (!(isReading || stream.writableLength > 0) || moved !== this.#moved) {
+    if (!(isReading || this.isSending) || moved !== this.#moved) {
       this.#moved = moved;
       this.#movedAt = now;
     }

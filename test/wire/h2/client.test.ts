@@ -270,3 +270,26 @@ test('a field with a credential is one that no intermediary may index, whatever 
   // A literal that is never indexed (RFC 7541, section 6.2.3), and its name: 7 bytes in Huffman's code.
   expect(peer.received.includes(Buffer.of(0x10, 0x80 | 7))).toBe(true);
 });
+
+test('an upstream that is slow to take a body behind its GOAWAY has as long as any', async () => {
+  const { connection, peer, closed } = await scene();
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  const sink = connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+  sink.write(Buffer.alloc(100_000));
+  await peer.bytes(65_535);
+  await peer.send(frame(GOAWAY, 0, 0, Buffer.concat([u32(1), u32(0)])));
+  await expect.poll(() => connection.isOpen).toBe(false);
+  let over = false;
+  void closed.then(() => (over = true));
+  const start = performance.now();
+  for (const ms of [0, PARTING_MS + 500, PARTING_MS + 10_500, 30_500, 39_000]) connection.sweep(start + ms);
+  // For what a session does when it is destroyed.
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate); // oxlint-disable-line no-await-in-loop
+  expect(over).toBe(false);
+  connection.sweep(start + 41_000);
+  await closed;
+});

@@ -10,7 +10,12 @@ const START = 100_000;
 function watched() {
   const now = vi.spyOn(performance, 'now').mockReturnValue(START);
   onTestFinished(() => now.mockRestore());
-  const session = { destroyed: false, ping: vi.fn<() => boolean>(() => true) };
+  const session = {
+    destroyed: false,
+    closed: false,
+    ping: vi.fn<() => boolean>(() => true),
+    settings: vi.fn<() => void>(),
+  };
   const socket = { bytesRead: 0 };
   const vigil = new Vigil(session as unknown as Http2Session, socket as Socket);
   const look = (ms: number, isDue = true): boolean => vigil.isVain(START + ms, isDue, SILENT_MS);
@@ -25,6 +30,7 @@ test('a peer has its time from when it is watched, however long the process is u
 
 test('a silent one is asked once, and given up when it does not answer', () => {
   const { session, look } = watched();
+  look(0);
   expect([SILENT_MS + 1, SILENT_MS + 500, SILENT_MS + 10_000].map(ms => look(ms))).toEqual([
     false,
     false,
@@ -36,6 +42,7 @@ test('a silent one is asked once, and given up when it does not answer', () => {
 
 test('one that answers has its time anew, and is asked again', () => {
   const { session, socket, look } = watched();
+  look(0);
   look(SILENT_MS + 1);
   socket.bytesRead = 17;
   expect([SILENT_MS + 9000, SILENT_MS + 10_001, 2 * SILENT_MS + 9000].map(ms => look(ms))).toEqual([
@@ -54,4 +61,12 @@ test('nothing is asked of one of whom nothing is due, nor of a session that is o
   session.destroyed = true;
   expect(look(90_000 + SILENT_MS + 1)).toBe(false);
   expect(session.ping).not.toHaveBeenCalled();
+});
+
+test('behind a GOAWAY it is asked by what is still sent then', () => {
+  const { session, look } = watched();
+  session.closed = true;
+  look(0);
+  look(SILENT_MS + 1);
+  expect([session.ping.mock.calls.length, session.settings.mock.calls]).toEqual([0, [[{}]]]);
 });
