@@ -17,7 +17,7 @@ const URL_KEYS = ['token_url', 'revocation_url', 'api', 'endpoint'] as const;
 
 /** Hosts that a minter with these options asks. */
 export function hostsAsked(type: string, options: Readonly<Record<string, unknown>>): string[] {
-  const urls = URL_KEYS.flatMap(key => (options[key] === undefined ? [] : [String(options[key])]));
+  const urls = URL_KEYS.map(key => options[key]).filter(url => typeof url === 'string');
   const region = awsRegion(options['region'] as string | undefined);
   if (type === awsSts.type && urls.length === 0 && region !== undefined) urls.push(stsUrl(region));
   return urls.map(url => new URL(url).hostname);

@@ -75,7 +75,8 @@ it('finds an audit whose last line is cut, and one that is no chain', () => {
 
 it('finds a heap that grows by 2 MB a minute, resident memory that grows by 6, and none that goes up and down', () => {
   expect(slope([[0, 1], [1, 3], [2, 5]])).toBe(2); // biome-ignore format: points
-  const run = (heap: (minute: number) => number, rss = (_: number): number => 200): number => {
+  type Course = (minute: number) => number;
+  const run = (heap: Course, rss: Course = () => 200): number => {
     const findings = new Findings();
     const memory = new Memory();
     for (let at = 0; at <= 20; at++) memory.add({ at, heap: heap(at) * 2 ** 20, rss: rss(at) * 2 ** 20 }, 1);
