@@ -37,8 +37,9 @@ export async function startScene(
   writeFileSync(join(dir, 'secret-id'), 'sesame-secret-id', { mode: 0o600 });
   const upstreams = new Upstreams(secrets, findings);
   const places = await upstreams.start();
-  // What it holds outlives its faults.
-  const redis = hasRedis ? await startRedis(['--appendonly', 'yes']) : undefined;
+  // What it holds outlives being killed: written before each reply, which `everysec` may put off.
+  const kept = ['--appendonly', 'yes', '--appendfsync', 'no'];
+  const redis = hasRedis ? await startRedis(kept) : undefined;
   const base = configuration(dir, vault.address, places, (await testCa()).file, redis?.url);
   const config = (generation: number): string =>
     `# ${generation}\n${JSON.stringify({ ...base, rules: [...base.rules, { name: `unused-${generation}`, hosts: ['unused.test'] }] }, undefined, 1)}\n`;
