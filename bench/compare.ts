@@ -1,5 +1,5 @@
 import type { Machine } from './machine.ts';
-import { figure, ratio, type Row } from './report.ts';
+import { figure, median, ratios, type Row } from './report.ts';
 
 const GATE = 'stubgate';
 /** What a short run on another machine may differ by, beyond the worst of the committed rounds. */
@@ -27,11 +27,10 @@ const rounded = (value: number): number => Number(value.toPrecision(3));
 export function ratiosOf(rows: readonly Row[]): Committed['ratios'] {
   const all: Record<string, Record<string, Ratio>> = {};
   for (const row of rows) {
-    const ours = row.values[GATE] ?? [];
-    for (const [peer, theirs] of Object.entries(row.values)) {
-      const middle = ratio(row, GATE, peer);
+    for (const peer of Object.keys(row.values)) {
+      const each = ratios(row, GATE, peer);
+      const middle = median(each);
       if (peer === GATE || !Number.isFinite(middle)) continue;
-      const each = theirs.slice(0, ours.length).map((value, i) => (ours[i] ?? Number.NaN) / value);
       (all[row.key] ??= {})[peer] = {
         median: rounded(middle),
         low: rounded(Math.min(...each)),

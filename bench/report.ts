@@ -18,11 +18,16 @@ export function median(series: Series): number {
   return low === undefined || high === undefined ? Number.NaN : (low + high) / 2;
 }
 
-/** Ratio within each round, whose samples were taken one after the other; then the median of those. */
-export function ratio(row: Row, of: string, to: string): number {
+/** Ratio within each round that both took part in, whose samples were taken one after the other. */
+export function ratios(row: Row, of: string, to: string): Series {
   const [ours, theirs] = [row.values[of] ?? [], row.values[to] ?? []];
   const pairs = Math.min(ours.length, theirs.length);
-  return median(Array.from({ length: pairs }, (_, i) => (ours[i] ?? Number.NaN) / (theirs[i] ?? Number.NaN)));
+  return Array.from({ length: pairs }, (_, i) => (ours[i] ?? Number.NaN) / (theirs[i] ?? Number.NaN));
+}
+
+/** The median of those. */
+export function ratio(row: Row, of: string, to: string): number {
+  return median(ratios(row, of, to));
 }
 
 /** Three significant digits, thousands separated. */

@@ -19,7 +19,7 @@ import { cleanUpAtExit, freePort, removeAtExit, startGroup } from './processes.t
 
 const HELP = `What many sessions cost: in the memory of one gate, and in a Redis that two gates share.
 
-node bench/sessions.ts [--count N]   (${MAX_SESSIONS}, the most that are live at a time)`;
+npx node bench/sessions.ts [--count N]   (${MAX_SESSIONS}, the most that are live at a time)`;
 
 const STUBS = 3;
 const REVOCATIONS = 500;

@@ -23,6 +23,8 @@ import { SESSION_NAME, sessionName, TAG, tagsOf, templateFault } from './princip
 
 /** What STS allows, s. */
 const DURATION = { least: 15 * 60, most: 12 * 3600 };
+/** Where AWS's own STS is. */
+export const stsUrl = (region: string): string => `https://sts.${region}.amazonaws.com/`;
 const UNIT_S: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 const schema = z
   .strictObject({
@@ -147,7 +149,7 @@ class AwsSts implements Minter {
       scope === '' ? { session: session_name, tags: Object.entries(tags) } : (JSON.parse(scope) as Named);
     const region = awsRegion(this.#options.region);
     if (region === undefined) throw new VaultError('unavailable', 'there is no region; set AWS_REGION');
-    const url = new URL(this.#options.endpoint ?? `https://sts.${region}.amazonaws.com/`);
+    const url = new URL(this.#options.endpoint ?? stsUrl(region));
     const credentials = await this.#identity(material.from, region);
     const { STSClient: Client } = await import('@aws-sdk/client-sts');
     const client = new Client({

@@ -24,6 +24,13 @@ describe('what is measured', () => {
     });
   });
 
+  test('a gate of several workers beside the one of one process', () => {
+    expect(choose(['--workers', '2'])).toMatchObject({
+      plan: { only: [...PEER_NAMES, 'stubgate-w2'] },
+      workers: 2,
+    });
+  });
+
   test('nothing with --help', () => {
     expect(choose(['--help'])).toBeUndefined();
   });
@@ -33,6 +40,9 @@ describe('what is measured', () => {
     [['--work', 'naps'], '--work: no "naps"; one of keepalive1'],
     [['--rounds', '0'], '--rounds: 1 to 20'],
     [['--rounds', 'many'], '--rounds: 1 to 20'],
+    [['--workers', '0'], '--workers: 1 to 64'],
+    [['--workers', '65'], '--workers: 1 to 64'],
+    [['--only', 'stubgate-w2'], '--only: no "stubgate-w2"'],
     [['--quick', '--commit'], 'leave out --quick'],
   ])('%j is refused', (args, message) => {
     expect(() => choose(args)).toThrow(UsageError);

@@ -30,6 +30,9 @@ function told(text: string): string[] {
 const rules = (...written: string[]): string =>
   `rules:\n${written.map(rule => `  - { ${rule} }\n`).join('')}`;
 
+const ANY_RULE = rules('name: a, hosts: [a.example.com]');
+const OWN_ADDRESS = 'upstream: { resolve: { own.example.com: "127.0.0.1" } }';
+
 describe('check tells of', () => {
   const planted: [mistake: string, text: string, ...findings: string[]][] = [
     [
@@ -151,6 +154,11 @@ describe('check tells of', () => {
       'SG016 4: no rule names b.example.com, so it is never dialled; write a rule for it, or take it out',
     ],
     [
+      'an address of a host that neither a rule nor the gate asks',
+      `alarms: { webhook: "https://hooks.example.com/a" }\n${ANY_RULE}${OWN_ADDRESS}`,
+      'SG016 5: no rule names own.example.com, so it is never dialled; write a rule for it, or take it out',
+    ],
+    [
       'a comment that silences nothing',
       `# stubgate-ignore: SG001 no reason for this\n${rules('name: a, hosts: [a.example.com]')}`,
       'SG017 2: this comment silences nothing on its line, or on the one below; write `# stubgate-ignore: SG001 why`, on the line of the finding or above it, or take it out',
@@ -236,6 +244,30 @@ describe('check says nothing of', () => {
     [
       'a JWT that no rule lets its sandbox exchange',
       `${identity('{ claim: team, values: { web: default } }')}${exchanged('', 'GET')}`,
+    ],
+    [
+      'an address of a token endpoint',
+      `credentials: { gh: { from: env:GH, mint: { type: oauth2, grant: refresh_token, client_id: a, token_url: "https://own.example.com/token" }, stub: { env: GH_TOKEN } } }\n${rules(`name: a, hosts: [a.example.com], ${NARROW}, ${INJECT}`)}${OWN_ADDRESS}`,
+    ],
+    [
+      'an address of the STS of AWS',
+      `credentials: { gh: { mint: { type: aws-sts, role_arn: "arn:aws:iam::123456789012:role/a", region: eu-west-1 }, stub: { shape: aws-session } } }\n${rules('name: a, hosts: [s3.eu-west-1.amazonaws.com], methods: [GET], paths: [/b/*], inject: [{ credential: gh, as: aws-sigv4, regions: [eu-west-1], services: [s3] }]')}upstream: { resolve: { sts.eu-west-1.amazonaws.com: "127.0.0.1" } }`,
+    ],
+    [
+      'an address of an issuer’s keys',
+      `identity: [{ type: jwt, issuer: "https://id.example.com", jwks_url: "https://own.example.com/keys", audience: a, match: any, profile: default }]\n${ANY_RULE}${OWN_ADDRESS}`,
+    ],
+    [
+      'an address where an issuer may say that its keys are',
+      `${identity('default')}${ANY_RULE}${OWN_ADDRESS}`,
+    ],
+    [
+      'an address of a webhook',
+      `alarms: { webhook: "https://own.example.com/alarm" }\n${ANY_RULE}${OWN_ADDRESS}`,
+    ],
+    [
+      'an address when that of the webhook is a secret',
+      `alarms: { webhook_env: HOOK }\n${ANY_RULE}${OWN_ADDRESS}`,
     ],
     [
       'one secret in two variables',

@@ -1,9 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { TestRedis } from '../support/redis.ts';
 import type { VaultServer } from '../support/upstreams/vault.ts';
 import type { GateProcess } from './gate.ts';
-import type { OwnRedis } from './redis.ts';
 import { OVERLAP_MS, type Secrets } from './secrets.ts';
 import type { Windows } from './windows.ts';
 
@@ -14,7 +14,7 @@ export interface Victims {
   readonly dir: string;
   readonly gate: GateProcess;
   readonly vault: VaultServer;
-  readonly redis: OwnRedis | undefined;
+  readonly redis: TestRedis | undefined;
   readonly secrets: Secrets;
   readonly windows: Windows;
   /** Text of the configuration, with a comment that makes it another one. */

@@ -40,13 +40,9 @@ export class GateProcess {
   }
 
   /** `onLine`: each line of its log; a string is one that is no log line. */
-  static async start(
-    dir: string,
-    args: readonly string[],
-    onLine: (line: LogLine | string) => void,
-  ): Promise<GateProcess> {
+  static async start(dir: string, onLine: (line: LogLine | string) => void): Promise<GateProcess> {
     const node = ['--disable-sigusr1', '--expose-gc', '--import', join(import.meta.dirname, 'inside.ts')];
-    const main = [join(ROOT, 'dist/main.js'), 'start', '--config', join(dir, 'stubgate.yaml'), ...args];
+    const main = [join(ROOT, 'dist/main.js'), 'start', '--config', join(dir, 'stubgate.yaml')];
     const child = spawn(process.execPath, [...node, ...main], {
       cwd: dir,
       env: { PATH: process.env['PATH'], HOME: dir },

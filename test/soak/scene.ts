@@ -2,10 +2,10 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startVault, type VaultServer } from '../support/upstreams/vault.ts';
 import { testCa } from '../support/pki.ts';
+import { hasRedis, startRedis, type TestRedis } from '../support/redis.ts';
 import { tempFolder } from '../support/temp.ts';
 import { writeSecret } from './faults.ts';
 import { GateProcess, type LogLine } from './gate.ts';
-import { hasRedis, OwnRedis } from './redis.ts';
 import { Secrets } from './secrets.ts';
 import { H1_HOST, H2_HOST, Upstreams } from './upstream.ts';
 import type { Findings } from './windows.ts';
@@ -18,7 +18,7 @@ export interface Scene {
   readonly upstreams: Upstreams;
   readonly vault: VaultServer;
   /** Undefined where redis-server is not installed: the state is in memory. */
-  readonly redis: OwnRedis | undefined;
+  readonly redis: TestRedis | undefined;
   /** PEM that a sandbox trusts. */
   readonly ca: string;
   config(generation: number): string;
@@ -26,7 +26,6 @@ export interface Scene {
 }
 
 export async function startScene(
-  args: readonly string[],
   findings: Findings,
   onLine: (line: LogLine | string) => void,
 ): Promise<Scene> {
@@ -38,7 +37,9 @@ export async function startScene(
   writeFileSync(join(dir, 'secret-id'), 'sesame-secret-id', { mode: 0o600 });
   const upstreams = new Upstreams(secrets, findings);
   const places = await upstreams.start();
-  const redis = hasRedis() ? await OwnRedis.start() : undefined;
+  // What it holds outlives being killed: written before each reply, which `everysec` may put off.
+  const kept = ['--appendonly', 'yes', '--appendfsync', 'no'];
+  const redis = hasRedis ? await startRedis(kept) : undefined;
   const base = configuration(dir, vault.address, places, (await testCa()).file, redis?.url);
   const config = (generation: number): string =>
     `# ${generation}\n${JSON.stringify({ ...base, rules: [...base.rules, { name: `unused-${generation}`, hosts: ['unused.test'] }] }, undefined, 1)}\n`;
@@ -49,7 +50,7 @@ export async function startScene(
     await redis?.stop();
   };
   try {
-    const gate = await GateProcess.start(dir, args, onLine);
+    const gate = await GateProcess.start(dir, onLine);
     const ca = readFileSync(join(dir, 'certs', 'sandbox-ca.pem'), 'utf8');
     return { dir, gate, secrets, upstreams, vault, redis, ca, config, close };
   } catch (error) {

@@ -59,15 +59,33 @@ it('excuses an error by a fault that explains it, in its time only', () => {
   expect(windows.has('vault')).toBe(false);
 });
 
-it('finds memory that grows by 2 MB a minute, and none that goes up and down', () => {
+it('finds an audit whose last line is cut, and one that is no chain', () => {
+  const findings = new Findings();
+  const file = join(tempFolder('ledger'), 'audit.jsonl');
+  const ledger = new Ledger(file, findings);
+  const id = ledger.begin();
+  ledger.answered(id);
+  appendFileSync(file, `${asked(id)}{"host":"one.so`);
+  ledger.end();
+  expect(findings.lines()).toEqual([
+    expect.stringMatching(/^the last audit line is cut/),
+    expect.stringMatching(/^the audit does not verify/),
+  ]);
+});
+
+it('finds a heap that grows by 2 MB a minute, resident memory that grows by 6, and none that goes up and down', () => {
   expect(slope([[0, 1], [1, 3], [2, 5]])).toBe(2); // biome-ignore format: points
-  const run = (heap: (minute: number) => number): number => {
+  type Course = (minute: number) => number;
+  const run = (heap: Course, rss: Course = () => 200): number => {
     const findings = new Findings();
     const memory = new Memory();
-    for (let at = 0; at < 20; at++) memory.add({ at, heap: heap(at) * 2 ** 20, rss: 200 * 2 ** 20 }, 1);
+    for (let at = 0; at <= 20; at++) memory.add({ at, heap: heap(at) * 2 ** 20, rss: rss(at) * 2 ** 20 }, 1);
     memory.judge(findings, 100, 10);
     return findings.size;
   };
   expect(run(minute => 40 + 2 * minute)).toBe(1);
   expect(run(minute => 40 + 5 * (minute % 2))).toBe(0);
+  const steady = (): number => 40;
+  expect(run(steady, minute => 200 + 6 * minute)).toBe(1);
+  expect(run(steady, minute => 200 + 40 * (minute % 2))).toBe(0);
 });

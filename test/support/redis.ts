@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import { test } from 'vitest';
 import { tempFolder } from './temp.ts';
 
 /** How a test connects itself. */
@@ -21,8 +20,9 @@ const SENTINEL = '/usr/bin/redis-sentinel';
 
 /** Tests that need Redis: skipped and said so without it, failed under STUBGATE_TEST_REQUIRE=1. */
 export const hasRedis = [SERVER, SENTINEL].every(existsSync);
-if (!hasRedis && process.env['STUBGATE_TEST_REQUIRE'] === '1')
-  test('redis-server and redis-sentinel are installed', () => {
+// Vitest cannot be imported outside of a test, such as by the soak.
+if (!hasRedis && process.env['VITEST'] && process.env['STUBGATE_TEST_REQUIRE'] === '1')
+  (await import('vitest')).test('redis-server and redis-sentinel are installed', () => {
     throw new Error('not installed: redis-server, redis-sentinel');
   });
 
@@ -36,7 +36,7 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** A redis-server of the test's own, on loopback, that keeps nothing on disk. */
+/** A redis-server of the test's own, on loopback, that keeps nothing on disk unless it is told to. */
 export class TestRedis {
   readonly port: number;
   readonly #args: readonly string[];
@@ -87,7 +87,7 @@ export class TestRedis {
     if (this.pid > 0) process.kill(this.pid, signal);
   }
 
-  /** Ends the server; what it held is lost. */
+  /** Ends the server; what it held is lost, but for an append-only file. */
   async kill(): Promise<void> {
     const child = this.#child;
     if (!child || child.exitCode !== null || child.signalCode !== null) return;

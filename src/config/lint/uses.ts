@@ -1,4 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
+import { hostsAsked } from '../../mint/index.ts';
 import type { SecretRef } from '../../types.ts';
 import type { Path } from '../document.ts';
 import { items, mapping } from '../raw.ts';
@@ -20,12 +21,17 @@ export const checkUses: Check = ({ config, root }, find) => {
       repeated(items(mapping(rule)[key]), ['rules', i, key], find);
     }
   }
+  checkAddresses(config, find);
+};
+
+function checkAddresses(config: Config, find: Find): void {
+  const asked = askedByGate(config);
   const named = new Set(config.rules.flatMap(({ hosts }) => hosts));
   for (const host of config.upstream.resolve.keys()) {
     const isNamed = [...named].some(
       of => of === host || of === '*' || (of.startsWith('*.') && host.endsWith(of.slice(1))),
     );
-    if (!isNamed)
+    if (!isNamed && asked?.has(host) === false)
       find(
         'SG016',
         ['upstream', 'resolve', host],
@@ -33,7 +39,23 @@ export const checkUses: Check = ({ config, root }, find) => {
         'write a rule for it, or take it out',
       );
   }
-};
+}
+
+/** Hosts that the gate itself asks; undefined if only the run can tell. */
+function askedByGate({ credentials, identity, alarms }: Config): ReadonlySet<string> | undefined {
+  const hosts = [...credentials.values()].flatMap(({ mint }) =>
+    mint ? hostsAsked(mint.type, mint.options) : [],
+  );
+  for (const entry of identity) {
+    if (entry.type !== 'jwt' || entry.keys.kind === 'file') continue;
+    // The discovery document may say that the keys are at another host.
+    if (entry.keys.kind === 'discovery') return undefined;
+    hosts.push(new URL(entry.keys.url).hostname);
+  }
+  const webhook = alarms.webhook?.url;
+  if (typeof webhook === 'object') return undefined;
+  return new Set(webhook === undefined ? hosts : [...hosts, new URL(webhook).hostname]);
+}
 
 function checkCredentials({ rules, credentials }: Config, inProfile: ReadonlySet<string>, find: Find): void {
   const injecting = rules.filter(({ name }) => inProfile.has(name));
