@@ -139,6 +139,7 @@ export class Http2ClientConnection implements RequestOwner {
   over(request: Request): void {
     this.#requests.delete(request);
     this.#idleSince = performance.now();
+    if (this.#isRetired) this.close();
   }
 
   /** Nothing is held: node:http2 sends at the end of the event loop's turn. */
@@ -159,10 +160,13 @@ export class Http2ClientConnection implements RequestOwner {
     for (const request of this.#requests) request.sweep(now);
   }
 
-  /** Lets requests under way finish; takes no other. */
+  /**
+   * Lets requests under way finish; takes no other. The GOAWAY comes behind them: it would overtake a request that was
+   * begun a moment ago, and a peer that says goodbye in turn, as node:http2 does, refuses that one.
+   */
   close(): void {
     this.#isRetired = true;
-    this.#session.close();
+    if (this.#requests.size === 0) this.#session.close();
   }
 }
 

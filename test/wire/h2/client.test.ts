@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import http2 from 'node:http2';
 import net, { type AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
 import { Refusal } from '../../../src/errors.ts';
@@ -176,19 +177,53 @@ test('an upstream that says goodbye and then breaks a rule is given up before it
   await closed;
 });
 
-test('a connection that takes no more requests is asked before it is given up, however long it was silent', async () => {
+test('a connection that is closed ends its requests first, and says goodbye behind them', async () => {
   const { connection, peer, closed } = await scene();
   const { answer: answered } = ask(connection);
+  connection.close();
+  expect(connection.isOpen).toBe(false);
   await peer.bytes(200);
   const now = performance.now();
   for (const ms of [0, 29_000]) connection.sweep(now + ms);
-  connection.close();
-  for (const ms of [29_500, 34_000]) connection.sweep(now + ms);
-  expect(peer.received.includes(QUESTION)).toBe(false);
-  connection.sweep(now + 35_000);
-  await peer.until(QUESTION.toString('latin1'));
+  const type = frame(GOAWAY, 0, 0).subarray(3, 9);
+  expect(peer.received.includes(type)).toBe(false);
   await peer.send(answer(1));
   expect((await answered).status).toBe(200);
+  await peer.until(type.toString('latin1'));
+  await closed;
+});
+
+test('an upload that is begun when its connection is closed arrives', async () => {
+  const server = http2.createServer((request, response) => request.pipe(response));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const socket = net.connect((server.address() as AddressInfo).port, '127.0.0.1');
+  await once(socket, 'connect');
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const connection = new Http2ClientConnection(socket, CLIENT_LIMITS, { closed: () => resolve() });
+  onTestFinished(() => void server.close());
+  await connection.settled;
+  const { promise: echoed, resolve: echo, reject } = Promise.withResolvers<string>();
+  const got: Buffer[] = [];
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  const sink = connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: (_, body) =>
+      body.pipe({
+        onDrain: null,
+        write: chunk => got.push(chunk) > 0,
+        end: () => echo(Buffer.concat(got).toString()),
+        abort: reject,
+      }),
+    failed: reject,
+  });
+  connection.close();
+  sink.write(Buffer.from('all '));
+  // Whatever the goodbye makes of the other side, it had time to.
+  for (let i = 0; i < 50; i++) await new Promise(setImmediate);
+  sink.write(Buffer.from('of it'));
+  sink.end([]);
+  await expect(echoed).resolves.toBe('all of it');
   await closed;
 });
 
