@@ -217,7 +217,7 @@ class RunningGate implements Gate {
     let identities: ReturnType<Identities['prepare']>;
     try {
       identities = this.#identities.prepare(next.config.identity);
-      rooms = this.#rooms(next);
+      rooms = this.#rooms(next, this.#flow.rooms.keyring);
     } catch (error) {
       this.#keep(error);
       return false;
@@ -252,11 +252,11 @@ class RunningGate implements Gate {
     return openFor(this.sessions, opening, profile => this.#issuer.stubsFor(profile), exchanges);
   }
 
-  #rooms(compiled: Compiled): Rooms {
+  #rooms(compiled: Compiled, earlier?: Keyring): Rooms {
     const { config, credentials, profiles, mints } = compiled;
     return {
       profiles,
-      keyring: new Keyring(this.#secrets, mints.keys(), this.#options.log),
+      keyring: new Keyring(this.#secrets, mints.keys(), this.#options.log, earlier),
       stubs: this.#stubs,
       captures: this.#captures,
       shapeOf: name => credentials.get(name)?.stub.shape ?? DEFAULT_SHAPE,

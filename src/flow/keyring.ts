@@ -12,8 +12,13 @@ import type { Secrets } from './secrets.ts';
 interface Compiled {
   readonly version: number;
   readonly minted: readonly Secret[];
+  readonly secrets: readonly Secret[];
+  readonly wires: readonly Secret[];
   readonly patterns: Patterns;
 }
+
+/** Version of what another configuration was served with, and is compared before it serves again. */
+const UNCHECKED = -1;
 
 /** A session's patterns, and for which state of the caches they hold. */
 interface Held extends Compiled {
@@ -40,11 +45,14 @@ export class Keyring {
   /** Whose first read is over, for good or ill. */
   readonly #answered = new Set<string>();
 
-  constructor({ vaulted, mints }: Secrets, minted: Iterable<string>, log: Log) {
+  /** `earlier`: of another configuration; what it looks for and this one, too, is not compiled again. */
+  constructor({ vaulted, mints }: Secrets, minted: Iterable<string>, log: Log, earlier?: Keyring) {
     this.cache = vaulted;
     this.#mints = mints;
     this.#minted = new Set(minted);
     this.#log = log;
+    for (const [key, compiled] of earlier ? earlier.#patterns : [])
+      if (compiled.version !== UNCHECKED) this.#patterns.set(key, { ...compiled, version: UNCHECKED });
   }
 
   /**
@@ -174,7 +182,10 @@ export class Keyring {
     const wires = secrets.flatMap(secret =>
       (profile.placements.get(secret.name) ?? []).flatMap(placement => placement.wires?.(secret) ?? []),
     );
-    const compiled = { version, minted, patterns: new Patterns(secrets, wires) };
+    // The version counts the changes of all secrets; most profiles have few of them.
+    const isSame = cached && sameSecrets(cached.secrets, secrets) && sameSecrets(cached.wires, wires);
+    const patterns = isSame ? cached.patterns : new Patterns(secrets, wires);
+    const compiled = { version, minted, secrets, wires, patterns };
     if (key !== undefined) this.#patterns.set(key, compiled);
     return compiled;
   }
@@ -188,3 +199,9 @@ export class Keyring {
 function sameItems<T>(a: readonly T[], b: readonly T[]): boolean {
   return a.length === b.length && a.every((item, i) => item === b[i]);
 }
+
+function sameSecrets(a: readonly Secret[], b: readonly Secret[]): boolean {
+  return a.length === b.length && a.every((one, i) => isSameSecret(one, b[i] as Secret));
+}
+
+const isSameSecret = (a: Secret, b: Secret): boolean => a.name === b.name && (a === b || a.equals(b));

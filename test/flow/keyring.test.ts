@@ -4,7 +4,8 @@ import { Keyring } from '../../src/flow/keyring.ts';
 import type { Secrets } from '../../src/flow/secrets.ts';
 import { MintCache } from '../../src/mint/cache.ts';
 import { Secret } from '../../src/secret.ts';
-import type { Captured, Log } from '../../src/types.ts';
+import type { Patterns } from '../../src/scrub/index.ts';
+import type { Captured, Log, Placement } from '../../src/types.ts';
 import { type CredentialSource, SecretCache } from '../../src/vaults/cache.ts';
 import { sessionOf } from '../inject/make.ts';
 
@@ -22,23 +23,27 @@ let reads: string[];
 let vaulted: SecretCache;
 let keyring: Keyring;
 
-const sources = (id: string) => {
-  const source: CredentialSource = { name: 'github', ref: { vault: 'v', id }, ttlMs: TTL_MS };
+const sources = (id: string, name = 'github') => {
+  const source: CredentialSource = { name, ref: { vault: 'v', id }, ttlMs: TTL_MS };
   const vault = {
     read: (ref: { id: string }) => {
       reads.push(ref.id);
       return Promise.resolve(new Secret(ref.id, `sesame-${ref.id}-${reads.length}`));
     },
   };
-  return { credentials: new Map([['github', source]]), vaults: new Map([['v', vault]]) };
+  return { credentials: new Map([[name, source]]), vaults: new Map([['v', vault]]) };
+};
+
+const rooms = () => {
+  const mints = new MintCache({ mints: new Map(), vaulted, dial: () => Promise.reject(new Error()), log });
+  return { vaulted, mints } as Secrets;
 };
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ['Date'] });
   reads = [];
   vaulted = new SecretCache(sources('old'));
-  const mints = new MintCache({ mints: new Map(), vaulted, dial: () => Promise.reject(new Error()), log });
-  keyring = new Keyring({ vaulted, mints } as Secrets, [], log);
+  keyring = new Keyring(rooms(), [], log);
 });
 afterEach(() => void vi.useRealTimers());
 
@@ -91,4 +96,30 @@ test('what was captured is not fetched again, whatever the upstream says of it',
   for (const status of [401, 403] as const)
     expect(await keyring.renew('github', own, { ...session, captured }, status)).toBe(false);
   expect(reads).toEqual(['old']);
+});
+
+test('what is looked for is compiled anew only where it is another', async () => {
+  await open();
+  const patterns = keyring.patterns(profile, session);
+  const next = (from: Keyring, configured: Profile = profile): Patterns =>
+    new Keyring(rooms(), [], log, from).patterns(configured, session);
+  expect(next(keyring)).toBe(patterns);
+  const renamed = { ...profile, credentials: ['gitlab'], vaulted: ['gitlab'] };
+  vaulted.reconfigure(sources('old', 'gitlab'));
+  await vaulted.get('gitlab');
+  expect(next(keyring, renamed).find(Buffer.from('sesame-old-2'))?.name).toBe('gitlab');
+  const wires = (secret: Secret) => [new Secret(secret.name, `wired ${secret.reveal()}`)];
+  const placements = new Map([['github', [{ wires } as unknown as Placement]]]);
+  expect(next(keyring, { ...profile, placements })).not.toBe(patterns);
+});
+
+test('what is read for another profile compiles nothing anew', async () => {
+  await open();
+  const patterns = keyring.patterns(profile, session);
+  const { version } = vaulted;
+  const [own, others] = [sources('old'), sources('x', 'other')];
+  vaulted.reconfigure({ ...own, credentials: new Map([...own.credentials, ...others.credentials]) });
+  await vaulted.get('other');
+  expect(vaulted.version).toBeGreaterThan(version);
+  expect(keyring.patterns(profile, session)).toBe(patterns);
 });

@@ -71,7 +71,10 @@ async function soak(): Promise<number> {
   const windows = new Windows();
   const log = (line: LogLine | string): void => judgeLog(line, windows, findings);
   const scene = await startScene(findings, log);
-  process.once('exit', () => scene.gate.kill());
+  process.once('exit', () => {
+    scene.gate.kill();
+    scene.redis?.signal('SIGKILL');
+  });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
   if (!scene.redis)
     console.log('redis-server or redis-sentinel is not installed: the state is in memory, nothing stops it');

@@ -84,7 +84,7 @@ export class TestRedis {
   }
 
   signal(signal: 'SIGSTOP' | 'SIGCONT' | 'SIGKILL'): void {
-    if (this.pid > 0) process.kill(this.pid, signal);
+    this.#child?.kill(signal);
   }
 
   /** Ends the server; what it held is lost, but for an append-only file. */

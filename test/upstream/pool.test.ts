@@ -270,3 +270,18 @@ test('connections are closed by a timer of its own', async () => {
   await closed(connection);
   expect(await upstream.acquire(origin('a.test', server.port))).not.toBe(connection);
 });
+
+test('many idle connections are closed over several turns, for each costs time', async () => {
+  const server = await tcpServer(answering(OK));
+  const upstream = upstreamWith(hosts());
+  const here = origin('a.test', server.port);
+  const all: ClientConnection[] = [];
+  for (let i = 0; i < 20; i++) all.push(await upstream.acquire(here)); // oxlint-disable-line no-await-in-loop
+  await Promise.all(all.map(get));
+  const ended = all.map(closed);
+  upstream.close();
+  const now = all.filter(({ socket }) => socket.destroyed).length;
+  expect(now).toBeGreaterThan(0);
+  expect(now).toBeLessThan(10);
+  await Promise.all(ended);
+});
