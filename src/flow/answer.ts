@@ -72,10 +72,11 @@ function stream(
   const { x } = delivery;
   return new Promise<void>((resolve, reject) => {
     delivery.settle(resolve, reject);
-    x.onAbort = cause => {
+    const abort = (cause: Error): void => {
       discard();
       delivery.abort(cause);
     };
+    x.onAbort = abort;
     // A coded body is answered for once it proved readable, so that an unreadable one can still be refused.
     if (coded.length === 0) delivery.open(patterns.empty && head.length >= 0 ? head.length : undefined);
     const scrubbed = scrubber.body(delivery, head.headers);
@@ -135,7 +136,8 @@ class Delivery implements Sink {
   open(length: number | undefined): Sink {
     const { status, reason, headers, source } = this.#head;
     const sink = this.x.respond({ status, reason, headers, source, length });
-    sink.onDrain = () => this.onDrain?.();
+    const drained = (): void => this.onDrain?.();
+    sink.onDrain = drained;
     this.#sink = sink;
     return sink;
   }

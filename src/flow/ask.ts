@@ -131,7 +131,9 @@ class Ask implements ClientHandlers {
         ? connection.send(this.#question.head, head.method, length, this)
         : connection.send(out.fields(), length, this, this.maySwitch);
     this.#sink = sink;
-    this.#x.onAbort = cause => this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
+    const abort = (cause: Error): void =>
+      this.#giveUp(cause instanceof Refusal ? cause : new ClientLeft(cause));
+    this.#x.onAbort = abort;
     if (this.#x.done) {
       this.#giveUp(new ClientLeft());
     } else if (body || head.length === 0) {
@@ -216,7 +218,8 @@ class Upload implements Sink {
     this.#counter = counter;
     this.#next = next;
     this.#refuse = refuse;
-    next.onDrain = () => this.onDrain?.();
+    const drained = (): void => this.onDrain?.();
+    next.onDrain = drained;
   }
 
   write(chunk: Buffer): boolean {

@@ -121,7 +121,8 @@ function stubsIn(bytes: Buffer, key: StubKey): number {
 function receive(x: Exchange, limit: number): Promise<Buffer> {
   if (x.head.length > limit) throw tooLarge(limit);
   return new Promise<Buffer>((resolve, reject) => {
-    x.onAbort = cause => reject(cause instanceof Refusal ? cause : new ClientLeft(cause));
+    const abort = (cause: Error): void => reject(cause instanceof Refusal ? cause : new ClientLeft(cause));
+    x.onAbort = abort;
     if (x.done) reject(new ClientLeft());
     // RFC 9110, section 10.1.1: the upstream is asked only once the body is here.
     if (x.head.expectContinue && !x.received) x.informational(100, 'Continue', []);

@@ -90,10 +90,11 @@ async function received(job: Job, { head, body, discard }: Reply): Promise<ReadA
   const tooLarge = (): Refusal => failed(job, `is larger than the ${LIMIT} bytes that can be captured from`);
   if (head.length > LIMIT) throw tooLarge();
   const whole = await new Promise<Buffer>((resolve, reject) => {
-    x.onAbort = cause => {
+    const abort = (cause: Error): void => {
       discard();
       reject(cause instanceof Refusal ? cause : new ClientLeft(cause));
     };
+    x.onAbort = abort;
     if (x.done) reject(new ClientLeft());
     // Trailers end here: nothing says what they hold.
     body.pipe(new Whole(LIMIT, { tooLarge, end: resolve, fail: reject }));

@@ -27,9 +27,10 @@ export class Metered implements Sink {
     this.#next = next;
     this.#refuse = refuse;
     this.#valve = valve;
-    next.onDrain = () => {
+    const drained = (): void => {
       if (!this.#isWaiting) this.onDrain?.();
     };
+    next.onDrain = drained;
   }
 
   write(chunk: Buffer): boolean {

@@ -154,7 +154,8 @@ class DecodeStage implements Sink {
     decoder.on('drain', () => this.onDrain?.());
     decoder.on('end', () => this.#finish());
     decoder.on('error', cause => this.abort(cause));
-    next.onDrain = () => decoder.resume();
+    const drained = (): void => void decoder.resume();
+    next.onDrain = drained;
     return decoder;
   }
 

@@ -74,7 +74,8 @@ export class IncomingBody implements Source, DataSink {
   }
 
   pipe(sink: Sink): void {
-    sink.onDrain = () => this.#valve.resume();
+    const drained = (): void => this.#valve.resume();
+    sink.onDrain = drained;
     this.#sink = sink;
     let wantsMore = true;
     for (const chunk of this.#unread) wantsMore = sink.write(chunk) && wantsMore;

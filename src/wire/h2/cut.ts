@@ -6,6 +6,7 @@ import type { Http2Stream } from 'node:http2';
  */
 export function cut(stream: Http2Stream, code: number): void {
   if (stream.destroyed || stream.closed) return;
-  stream.end = () => stream;
+  const ended = (): Http2Stream => stream;
+  stream.end = ended;
   stream.close(code);
 }

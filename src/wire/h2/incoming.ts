@@ -80,9 +80,10 @@ export class StreamBody extends IncomingBody {
 function watchEnd(stream: Http2Stream): () => boolean {
   let isWhole = false;
   const push = stream.push.bind(stream);
-  stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
+  const watched = (chunk: unknown, encoding?: BufferEncoding): boolean => {
     if (chunk === null && !stream.closed) isWhole = true;
     return push(chunk, encoding);
   };
+  stream.push = watched;
   return () => isWhole;
 }

@@ -28,10 +28,11 @@ export class UnseenStreams {
     this.#max = max;
     // A session that ends no longer knows of its streams, and node:http2 itself ends one at a fault of its peer.
     const destroy = session.destroy.bind(session);
-    session.destroy = (...how) => {
+    const looked: typeof destroy = (...how) => {
       this.look(true);
       destroy(...how);
     };
+    session.destroy = looked;
   }
 
   /** A stream was seen. */
