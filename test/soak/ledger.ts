@@ -1,9 +1,11 @@
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { Findings } from './windows.ts';
 
+const run = promisify(execFile);
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
 /** Of one file of the audit; then it is put aside, as a log rotation does. */
 const FILE_BYTES = 256 * 1024 * 1024;
@@ -100,12 +102,12 @@ export class Ledger {
     }
     this.read();
     this.#close();
-    this.#verify(aside);
+    await this.#verify(aside);
     rmSync(aside);
   }
 
   /** All that can only be told once everything is over. */
-  end(): void {
+  async end(): Promise<void> {
     this.read();
     this.#close();
     if (this.#rest !== '') this.#findings.add('the last audit line is cut', this.#rest);
@@ -118,7 +120,7 @@ export class Ledger {
         'refused CONNECTs and their audit lines differ',
         `${lines} lines, ${this.refused} refusals, ${this.unanswered} without an answer`,
       );
-    this.#verify(this.#file);
+    await this.#verify(this.#file);
   }
 
   #close(): void {
@@ -126,13 +128,14 @@ export class Ledger {
     this.#fd = undefined;
   }
 
-  /** With the product's own tool; the files of one run are one chain. */
-  #verify(file: string): void {
-    const { stdout, status } = spawnSync(process.execPath, [MAIN, 'audit', 'verify', '--json', file], {
-      encoding: 'utf8',
-      maxBuffer: 1 << 26,
-    });
-    if (status !== 0) return this.#findings.add('the audit does not verify', `${file}: ${stdout}`);
+  /** With the product's own tool, while the load goes on; the files of one run are one chain. */
+  async #verify(file: string): Promise<void> {
+    const args = [MAIN, 'audit', 'verify', '--json', file];
+    const verified = await run(process.execPath, args, { maxBuffer: 1 << 26 }).catch(
+      (error: { stdout: string }) => ({ stdout: error.stdout, failed: true }),
+    );
+    const { stdout } = verified;
+    if ('failed' in verified) return this.#findings.add('the audit does not verify', `${file}: ${stdout}`);
     const { last } = JSON.parse(stdout) as { last: string };
     const first = Buffer.alloc(1 << 16);
     const fd = openSync(file, 'r');

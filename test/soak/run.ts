@@ -119,7 +119,7 @@ async function run(scene: Scene, windows: Windows, findings: Findings): Promise<
   const stopped = await gate.stop(STOP_MS);
   if (stopped?.code !== 0)
     findings.add('SIGTERM', stopped ? `exit code ${stopped.code}` : `no end within ${STOP_MS} ms`);
-  ledger.end();
+  await ledger.end();
   return [
     ...report(load, ledger, windows, counts),
     `descriptors without load: ${describe(base)} before, ${describe(left)} after`,

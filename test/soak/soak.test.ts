@@ -33,14 +33,14 @@ it.each<[string, (write: (line: string) => void, ids: readonly [string, string])
     },
     /^refused CONNECTs/,
   ],
-])('finds a line of the audit that %s', (_, act, wanted) => {
+])('finds a line of the audit that %s', async (_, act, wanted) => {
   const findings = new Findings();
   const file = join(tempFolder('ledger'), 'audit.jsonl');
   const ledger = new Ledger(file, findings);
   const ids = [ledger.begin(), ledger.begin()] as const;
   for (const id of ids) ledger.answered(id);
   act(line => appendFileSync(file, line), ids);
-  ledger.end();
+  await ledger.end();
   // These lines are no chain, which is found as well.
   const others = findings.lines().filter(line => !line.startsWith('the audit does not verify'));
   expect(others).toEqual([expect.stringMatching(wanted)]);
@@ -59,14 +59,14 @@ it('excuses an error by a fault that explains it, in its time only', () => {
   expect(windows.has('vault')).toBe(false);
 });
 
-it('finds an audit whose last line is cut, and one that is no chain', () => {
+it('finds an audit whose last line is cut, and one that is no chain', async () => {
   const findings = new Findings();
   const file = join(tempFolder('ledger'), 'audit.jsonl');
   const ledger = new Ledger(file, findings);
   const id = ledger.begin();
   ledger.answered(id);
   appendFileSync(file, `${asked(id)}{"host":"one.so`);
-  ledger.end();
+  await ledger.end();
   expect(findings.lines()).toEqual([
     expect.stringMatching(/^the last audit line is cut/),
     expect.stringMatching(/^the audit does not verify/),
