@@ -5,7 +5,7 @@ import { request } from 'node:http';
 import { join } from 'node:path';
 import type { Inside } from './inside.ts';
 
-const ROOT = join(import.meta.dirname, '../..');
+const MAIN = join(import.meta.dirname, '../../dist/main.js');
 const START_MS = 20_000;
 const ANSWER_MS = 15_000;
 
@@ -28,6 +28,10 @@ export interface Descriptors {
   readonly to: string;
 }
 
+/** Node's flags, as the first line of a program says. */
+const flagsOf = (file: string): string[] =>
+  (readFileSync(file, 'utf8').split('\n', 1)[0] as string).match(/--\S+/g) ?? [];
+
 /** `stubgate start` of dist/, in a process of its own. */
 export class GateProcess {
   readonly #child: ChildProcess;
@@ -41,8 +45,8 @@ export class GateProcess {
 
   /** `onLine`: each line of its log; a string is one that is no log line. */
   static async start(dir: string, onLine: (line: LogLine | string) => void): Promise<GateProcess> {
-    const node = ['--disable-sigusr1', '--expose-gc', '--import', join(import.meta.dirname, 'inside.ts')];
-    const main = [join(ROOT, 'dist/main.js'), 'start', '--config', join(dir, 'stubgate.yaml')];
+    const node = [...flagsOf(MAIN), '--expose-gc', '--import', join(import.meta.dirname, 'inside.ts')];
+    const main = [MAIN, 'start', '--config', join(dir, 'stubgate.yaml')];
     const child = spawn(process.execPath, [...node, ...main], {
       cwd: dir,
       env: { PATH: process.env['PATH'], HOME: dir },
