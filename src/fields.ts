@@ -13,20 +13,29 @@ export function isNamed(name: string, lower: string): boolean {
   return true;
 }
 
+interface Spelled {
+  readonly lower: string;
+  /** As most clients write it: Content-Length. */
+  readonly title: string;
+}
+
 /** A set of lower-case field names, asked in any case. Length and first letter sort out nearly every other name. */
 export class Names {
   /** By length and the low five bits of the first letter, which upper and lower case share. */
-  readonly #byShape: (string[] | undefined)[] = Array.from({ length: 32 * 32 }, () => undefined);
+  readonly #byShape: (Spelled[] | undefined)[] = Array.from({ length: 32 * 32 }, () => undefined);
 
   constructor(...names: readonly string[]) {
-    for (const name of names) (this.#byShape[shape(name)] ??= []).push(name);
+    for (const lower of names) {
+      const title = lower.replace(/\b[a-z]/g, letter => letter.toUpperCase());
+      (this.#byShape[shape(lower)] ??= []).push({ lower, title });
+    }
   }
 
   /** The name in lower case if it is one of these; otherwise undefined. */
   find(name: string): string | undefined {
     const alike = this.#byShape[shape(name)];
     if (alike === undefined) return undefined;
-    for (const one of alike) if (isNamed(name, one)) return one;
+    for (const { lower, title } of alike) if (name === title || isNamed(name, lower)) return lower;
     return undefined;
   }
 
