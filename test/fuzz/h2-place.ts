@@ -193,6 +193,8 @@ function setup(
       ...Object.fromEntries(H2_HOSTS.map(host => [host, h2])),
       [SCRIPTED]: scripted,
     },
+    // A client that takes nothing is waited for that long, and node:http2 lets one that broke a rule look like it.
+    config: { limits: { body_idle: '5s' } },
   };
 }
 

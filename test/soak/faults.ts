@@ -44,6 +44,7 @@ export async function harass(victims: Victims, pause: number, signal: AbortSigna
     () => reload(victims, counts),
     () => breakRedis(victims, signal),
     () => badReload(victims, counts, signal),
+    () => killWorker(victims, signal),
   ];
   for (let turn = 0; !signal.aborted; turn++) {
     await sleep(pause, signal);
@@ -104,6 +105,16 @@ async function breakRedis({ redis, windows }: Victims, signal: AbortSignal): Pro
   await redis.stop();
   await sleep(pick([500, 8000]), signal);
   await redis.start();
+  over();
+}
+
+/** Its tunnels break, and another one takes its place. */
+async function killWorker({ gate, windows }: Victims, signal: AbortSignal): Promise<void> {
+  const { workers } = gate;
+  if (workers.length === 0) return;
+  const over = windows.begin('worker', AFTER_MS);
+  process.kill(pick(workers), 'SIGKILL');
+  for (let tries = 0; tries < 100 && gate.workers.length < workers.length; tries++) await sleep(100, signal);
   over();
 }
 

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
 import { join } from 'node:path';
-import type { Inside } from './inside.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Inside, insideFile } from './inside.ts';
 
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
 const START_MS = 20_000;
@@ -35,12 +36,14 @@ const flagsOf = (file: string): string[] =>
 /** `stubgate start` of dist/, in a process of its own. */
 export class GateProcess {
   readonly #child: ChildProcess;
+  readonly #dir: string;
   readonly #token: () => string;
   #admin = '';
 
-  private constructor(child: ChildProcess, caDir: string) {
+  private constructor(child: ChildProcess, dir: string) {
     this.#child = child;
-    this.#token = () => readFileSync(join(caDir, 'admin-token'), 'utf8').trim();
+    this.#dir = dir;
+    this.#token = () => readFileSync(join(dir, 'certs', 'admin-token'), 'utf8').trim();
   }
 
   /** `onLine`: each line of its log; a string is one that is no log line. */
@@ -49,10 +52,10 @@ export class GateProcess {
     const main = [MAIN, 'start', '--config', join(dir, 'stubgate.yaml')];
     const child = spawn(process.execPath, [...node, ...main], {
       cwd: dir,
-      env: { PATH: process.env['PATH'], HOME: dir },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { PATH: process.env['PATH'], HOME: dir, SOAK_INSIDE: '1' },
+      stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const gate = new GateProcess(child, join(dir, 'certs'));
+    const gate = new GateProcess(child, dir);
     let rest = '';
     const ready = new Promise<string>((resolve, reject) => {
       setTimeout(() => reject(new Error('the gate was not ready in time')), START_MS).unref();
@@ -72,8 +75,18 @@ export class GateProcess {
     return gate;
   }
 
-  get pid(): number {
+  /** Its worker processes, if it has any. */
+  get workers(): number[] {
+    const children = ifThere(`/proc/${this.#pid}/task/${this.#pid}/children`) ?? '';
+    return children.split(' ').filter(Boolean).map(Number);
+  }
+
+  get #pid(): number {
     return this.#child.pid ?? 0;
+  }
+
+  get #pids(): number[] {
+    return [this.#pid, ...this.workers];
   }
 
   get isRunning(): boolean {
@@ -112,30 +125,42 @@ export class GateProcess {
     this.#child.kill('SIGHUP');
   }
 
-  /** Asks the process itself. */
+  /** Asks its processes themselves: the sum of their heaps, and the longest stall. */
   async inside(): Promise<Inside> {
-    const answer = once(this.#child, 'message', { signal: AbortSignal.timeout(ANSWER_MS) });
-    this.#child.send('look');
-    return ((await answer) as [Inside])[0];
+    const all = await Promise.all(this.#pids.map(pid => this.#ask(pid)));
+    return {
+      heap: all.reduce((sum, one) => sum + (one?.heap ?? 0), 0),
+      stall: Math.max(...all.map(one => one?.stall ?? 0)),
+    };
+  }
+
+  /** Undefined if the process cannot be asked yet, or ended. */
+  async #ask(pid: number): Promise<Inside | undefined> {
+    const file = join(this.#dir, insideFile(pid));
+    if (!existsSync(file)) return undefined;
+    writeFileSync(file, '');
+    for (let tries = 0; tries * 50 < ANSWER_MS; tries++) {
+      if (!existsSync(`/proc/${pid}`)) return undefined;
+      if (tries === 0) process.kill(pid, 'SIGUSR2');
+      await delay(50); // oxlint-disable-line no-await-in-loop -- it is asked once
+      if (statSync(file).size > 0) return JSON.parse(readFileSync(file, 'utf8')) as Inside;
+    }
+    throw new Error(`process ${pid} of the gate does not answer`);
   }
 
   /** Bytes of resident memory. */
   rss(): number {
-    const status = readFileSync(`/proc/${this.pid}/status`, 'latin1');
-    return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+    const statuses = this.#pids.map(pid => ifThere(`/proc/${pid}/status`) ?? '');
+    return statuses.reduce(
+      (sum, text) => sum + Number(/^VmRSS:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024,
+      0,
+    );
   }
 
   descriptors(): Descriptors {
-    const dir = `/proc/${this.pid}/fd`;
-    const targets = readdirSync(dir).map(name => {
-      try {
-        return readlinkSync(join(dir, name));
-      } catch {
-        return ''; // Closed while we looked.
-      }
-    });
+    const targets = this.#pids.flatMap(targetsOf);
     const inodes = targets.map(target => /^socket:\[(\d+)\]$/.exec(target)?.[1]).filter(Boolean);
-    const table = readFileSync(`/proc/${this.pid}/net/tcp`, 'latin1').split('\n');
+    const table = (ifThere(`/proc/${this.#pid}/net/tcp`) ?? '').split('\n');
     const to = table
       .map(line => line.trim().split(/\s+/))
       .filter(fields => inodes.includes(fields[9]))
@@ -160,6 +185,31 @@ export class GateProcess {
 
   kill(): void {
     if (this.isRunning) this.#child.kill('SIGKILL');
+  }
+}
+
+/** What the descriptors of a process are open to. */
+function targetsOf(pid: number): string[] {
+  const dir = `/proc/${pid}/fd`;
+  const linkOf = (name: string): string => {
+    try {
+      return readlinkSync(join(dir, name));
+    } catch {
+      return ''; // Closed while we looked.
+    }
+  };
+  try {
+    return readdirSync(dir).map(linkOf);
+  } catch {
+    return []; // Ended while we looked.
+  }
+}
+
+function ifThere(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'latin1');
+  } catch {
+    return undefined;
   }
 }
 

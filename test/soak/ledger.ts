@@ -1,5 +1,14 @@
 import { execFile } from 'node:child_process';
-import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -7,6 +16,7 @@ import type { Findings } from './windows.ts';
 
 const run = promisify(execFile);
 const MAIN = join(import.meta.dirname, '../../dist/main.js');
+const AUDIT = /^audit(?:\.w\d+)?\.jsonl$/;
 /** Of one file of the audit; then it is put aside, as a log rotation does. */
 const FILE_BYTES = 256 * 1024 * 1024;
 
@@ -24,15 +34,13 @@ export class Ledger {
   unanswered = 0;
   #refusedLines = 0;
   readonly #reasons = new Map<string, number>();
-  readonly #file: string;
+  readonly #dir: string;
   readonly #findings: Findings;
-  #fd: number | undefined;
-  #rest = '';
-  #last: string | undefined;
-  #rotations = 0;
+  readonly #files = new Map<string, AuditFile>();
 
-  constructor(file: string, findings: Findings) {
-    this.#file = file;
+  /** `dir`: where the audit's files are, one for each process that writes at a time. */
+  constructor(dir: string, findings: Findings) {
+    this.#dir = dir;
     this.#findings = findings;
   }
 
@@ -61,15 +69,11 @@ export class Ledger {
 
   /** Reads what was written since the last time. */
   read(): void {
-    if (this.#fd === undefined && existsSync(this.#file)) this.#fd = openSync(this.#file, 'r');
-    if (this.#fd === undefined) return;
-    const chunk = Buffer.alloc(1 << 20);
-    for (;;) {
-      const count = readSync(this.#fd, chunk);
-      if (count === 0) return;
-      const lines = (this.#rest + chunk.toString('latin1', 0, count)).split('\n');
-      this.#rest = lines.pop() ?? '';
-      for (const line of lines) this.#line(line);
+    for (const name of readdirSync(this.#dir)) {
+      if (!AUDIT.test(name)) continue;
+      const file = this.#files.get(name) ?? new AuditFile(join(this.#dir, name), this.#findings);
+      this.#files.set(name, file);
+      file.read(line => this.#line(line));
     }
   }
 
@@ -90,27 +94,14 @@ export class Ledger {
     this.#state[number] = state | 4;
   }
 
-  /** Puts a large file aside and verifies it; `reopen` tells the gate. */
+  /** Puts large files aside and verifies them; `reopen` tells the gate. */
   async rotate(reopen: () => void): Promise<void> {
-    if (!existsSync(this.#file) || statSync(this.#file).size < FILE_BYTES) return;
-    const aside = `${this.#file}.${++this.#rotations}`;
-    renameSync(this.#file, aside);
-    reopen();
-    for (let tries = 0; !existsSync(this.#file); tries++) {
-      if (tries > 500) return this.#findings.add('the audit was not reopened', aside);
-      await delay(10);
-    }
-    this.read();
-    this.#close();
-    await this.#verify(aside);
-    rmSync(aside);
+    for (const file of this.#files.values()) await file.rotate(reopen, line => this.#line(line));
   }
 
   /** All that can only be told once everything is over. */
   async end(): Promise<void> {
     this.read();
-    this.#close();
-    if (this.#rest !== '') this.#findings.add('the last audit line is cut', this.#rest);
     for (let number = 1; number < this.#next; number++)
       if (this.#state[number] === 3)
         this.#findings.add('an answered request without audit line', `${number}`);
@@ -120,6 +111,57 @@ export class Ledger {
         'refused CONNECTs and their audit lines differ',
         `${lines} lines, ${this.refused} refusals, ${this.unanswered} without an answer`,
       );
+    for (const file of this.#files.values()) await file.end();
+  }
+}
+
+/** One file of the audit, and those that were put aside: one chain. */
+class AuditFile {
+  readonly #file: string;
+  readonly #findings: Findings;
+  #fd: number | undefined;
+  #rest = '';
+  /** The last line's hash in the file that was put aside last. */
+  #last: string | undefined;
+  #rotations = 0;
+
+  constructor(file: string, findings: Findings) {
+    this.#file = file;
+    this.#findings = findings;
+  }
+
+  /** Gives each line that was written since the last time. */
+  read(onLine: (line: string) => void): void {
+    if (this.#fd === undefined && existsSync(this.#file)) this.#fd = openSync(this.#file, 'r');
+    if (this.#fd === undefined) return;
+    const chunk = Buffer.alloc(1 << 20);
+    for (;;) {
+      const count = readSync(this.#fd, chunk);
+      if (count === 0) return;
+      const lines = (this.#rest + chunk.toString('latin1', 0, count)).split('\n');
+      this.#rest = lines.pop() ?? '';
+      for (const line of lines) onLine(line);
+    }
+  }
+
+  async rotate(reopen: () => void, onLine: (line: string) => void): Promise<void> {
+    if (!existsSync(this.#file) || statSync(this.#file).size < FILE_BYTES) return;
+    const aside = `${this.#file}.${++this.#rotations}`;
+    renameSync(this.#file, aside);
+    reopen();
+    for (let tries = 0; !existsSync(this.#file); tries++) {
+      if (tries > 500) return this.#findings.add('the audit was not reopened', aside);
+      await delay(10);
+    }
+    this.read(onLine);
+    this.#close();
+    await this.#verify(aside);
+    rmSync(aside);
+  }
+
+  async end(): Promise<void> {
+    this.#close();
+    if (this.#rest !== '') this.#findings.add('the last audit line is cut', this.#rest);
     await this.#verify(this.#file);
   }
 

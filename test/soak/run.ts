@@ -1,5 +1,4 @@
 import { loadavg } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { type FaultCounts, harass } from './faults.ts';
@@ -8,7 +7,7 @@ import { Ledger } from './ledger.ts';
 import { Load } from './load.ts';
 import { Memory } from './memory.ts';
 import { type Scene, startScene } from './scene.ts';
-import { Findings, Windows } from './windows.ts';
+import { type Fault, Findings, Windows } from './windows.ts';
 
 const HELP = `A gate from dist/ at half load, with sessions that come and go, rotation, reloads, and faults of vault and Redis.
 
@@ -16,12 +15,13 @@ npm run soak -- [options]
   --minutes N     how long it runs (60; fractions are fine: 0.33 is a short form for CI)
   --rate N        requests per second (half of what a first look finds possible)
   --sandboxes N   sessions at a time (16)
+  --workers N     processes that serve (1); from 2 on one of them is killed now and then, and there is no Redis
   --help
 
 Exit 0: nothing was found; 1: findings; 2: wrong usage.`;
 
 const TICK_MS = 10_000;
-/** Descriptors may differ by what is just being opened, such as a connection to Redis. */
+/** Descriptors of one process may differ by what is just being opened, such as a connection to Redis. */
 const DESCRIPTOR_SLACK = 2;
 /** What the gate gets to close what is left, such as a request to a vault that hangs. */
 const QUIET_MS = 25_000;
@@ -29,13 +29,14 @@ const STOP_MS = 15_000;
 const SECONDS_TO_LOOK = 4;
 
 /** What the gate may log at a level above info while a fault holds, or at any time. */
-const EXPECTED: readonly { message: RegExp; during?: 'vault' | 'redis' | 'rotation' }[] = [
+const EXPECTED: readonly { message: RegExp; during?: Fault }[] = [
   { message: /^alarm$/ },
   { message: /^configuration not reloaded: the last good one stays$/ },
   { message: /^The credential cannot be fetched$/, during: 'vault' },
   { message: /^a credential (that|cannot) /, during: 'vault' },
   { message: /^a credential that the upstream rejected/, during: 'rotation' },
   { message: /Redis|session|published/, during: 'redis' },
+  { message: /^a worker ended, and is replaced$/, during: 'worker' },
   // An upstream that cuts its answer, on purpose; a client that leaves.
   { message: /^The upstream (did not answer|cannot be reached)/ },
 ];
@@ -47,6 +48,7 @@ function parse() {
         minutes: { type: 'string', default: '60' },
         rate: { type: 'string' },
         sandboxes: { type: 'string', default: '16' },
+        workers: { type: 'string', default: '1' },
         help: { type: 'boolean' },
       },
     }).values;
@@ -61,7 +63,8 @@ if (values.help) {
   console.log(HELP);
   process.exit(0);
 }
-const numbers = [values.minutes, values.sandboxes, values.rate ?? '1'].map(Number);
+const workers = Number(values.workers);
+const numbers = [values.minutes, values.sandboxes, values.rate ?? '1', workers].map(Number);
 if (numbers.some(number => !(number > 0))) {
   console.error(`a number above 0 was expected\n\n${HELP}`);
   process.exit(2);
@@ -70,13 +73,13 @@ async function soak(): Promise<number> {
   const findings = new Findings();
   const windows = new Windows();
   const log = (line: LogLine | string): void => judgeLog(line, windows, findings);
-  const scene = await startScene(findings, log);
+  const scene = await startScene(findings, log, workers);
   process.once('exit', () => {
     scene.gate.kill();
     scene.redis?.signal('SIGKILL');
   });
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
-  if (!scene.redis)
+  if (!scene.redis && workers === 1)
     console.log('redis-server or redis-sentinel is not installed: the state is in memory, nothing stops it');
   try {
     const lines = await run(scene, windows, findings);
@@ -95,7 +98,7 @@ async function soak(): Promise<number> {
 
 async function run(scene: Scene, windows: Windows, findings: Findings): Promise<string[]> {
   const { gate } = scene;
-  const ledger = new Ledger(join(scene.dir, 'audit.jsonl'), findings);
+  const ledger = new Ledger(scene.dir, findings);
   const load = new Load(scene, ledger, windows, findings);
   const memory = new Memory();
   const ended = new AbortController();
@@ -108,8 +111,9 @@ async function run(scene: Scene, windows: Windows, findings: Findings): Promise<
   await watch(scene, load, ledger, memory, findings, ms);
   calm.abort();
   const counts = await faults;
-  const left = await quiet(scene, load, base.all + DESCRIPTOR_SLACK);
-  if (left.all - base.all > DESCRIPTOR_SLACK)
+  const slack = DESCRIPTOR_SLACK * workers;
+  const left = await quiet(scene, load, base.all + slack);
+  if (left.all - base.all > slack)
     findings.add(
       'descriptors are left open',
       `${describe(base)} before, ${describe(left)} after: ${left.to}`,

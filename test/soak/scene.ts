@@ -25,9 +25,11 @@ export interface Scene {
   close(): Promise<void>;
 }
 
+/** `workers`: more than one share the state through the gate's primary process, and there is no Redis. */
 export async function startScene(
   findings: Findings,
   onLine: (line: LogLine | string) => void,
+  workers: number,
 ): Promise<Scene> {
   const dir = tempFolder('soak');
   const secrets = new Secrets();
@@ -39,8 +41,8 @@ export async function startScene(
   const places = await upstreams.start();
   // What it holds outlives being killed: written before each reply, which `everysec` may put off.
   const kept = ['--appendonly', 'yes', '--appendfsync', 'no'];
-  const redis = hasRedis ? await startRedis(kept) : undefined;
-  const base = configuration(dir, vault.address, places, (await testCa()).file, redis?.url);
+  const redis = hasRedis && workers === 1 ? await startRedis(kept) : undefined;
+  const base = configuration(dir, vault.address, places, (await testCa()).file, redis?.url, workers);
   const config = (generation: number): string =>
     `# ${generation}\n${JSON.stringify({ ...base, rules: [...base.rules, { name: `unused-${generation}`, hosts: ['unused.test'] }] }, undefined, 1)}\n`;
   writeFileSync(join(dir, 'stubgate.yaml'), config(0));
@@ -65,6 +67,7 @@ function configuration(
   resolve: Readonly<Record<string, string>>,
   caFile: string,
   redis: string | undefined,
+  workers: number,
 ) {
   const inject = [
     { credential: 'alpha', as: 'bearer' },
@@ -72,7 +75,7 @@ function configuration(
   ];
   return {
     version: 1,
-    listen: { proxy: '127.0.0.1:0', admin: '127.0.0.1:0' },
+    listen: { proxy: '127.0.0.1:0', admin: '127.0.0.1:0', workers },
     ca: { dir: join(dir, 'certs') },
     audit: { file: join(dir, 'audit.jsonl') },
     state: redis === undefined ? 'memory' : { url: redis, grace: '3s' },

@@ -35,8 +35,9 @@ it.each<[string, (write: (line: string) => void, ids: readonly [string, string])
   ],
 ])('finds a line of the audit that %s', async (_, act, wanted) => {
   const findings = new Findings();
-  const file = join(tempFolder('ledger'), 'audit.jsonl');
-  const ledger = new Ledger(file, findings);
+  const dir = tempFolder('ledger');
+  const file = join(dir, 'audit.jsonl');
+  const ledger = new Ledger(dir, findings);
   const ids = [ledger.begin(), ledger.begin()] as const;
   for (const id of ids) ledger.answered(id);
   act(line => appendFileSync(file, line), ids);
@@ -61,8 +62,9 @@ it('excuses an error by a fault that explains it, in its time only', () => {
 
 it('finds an audit whose last line is cut, and one that is no chain', async () => {
   const findings = new Findings();
-  const file = join(tempFolder('ledger'), 'audit.jsonl');
-  const ledger = new Ledger(file, findings);
+  const dir = tempFolder('ledger');
+  const file = join(dir, 'audit.jsonl');
+  const ledger = new Ledger(dir, findings);
   const id = ledger.begin();
   ledger.answered(id);
   appendFileSync(file, `${asked(id)}{"host":"one.so`);

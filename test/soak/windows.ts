@@ -4,6 +4,8 @@ export const FAULTS = {
   vault: ['credential_unavailable'],
   /** Redis is stopped: sessions are refused, and end, once the grace is over. */
   redis: ['state_unavailable', 'unauthenticated', 'broken'],
+  /** A worker is killed: its tunnels break, and nothing else. */
+  worker: ['broken'],
   /** The old value of a secret is good no more at once: an upstream refuses it until the gate has read the new one. */
   rotation: ['upstream_401'],
 } as const;
