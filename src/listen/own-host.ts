@@ -25,11 +25,17 @@ const PAGES: Readonly<
 };
 const HINT = `Ask for ${Object.keys(PAGES).join(', ')}`;
 
-/** One answer of the gate's own, audited like any. */
-export function serveOwn(rooms: ProxyRooms, x: Exchange, channel: Channel, originForm: string): void {
+/** One answer of the gate's own, counted and audited like any. Never rejects. */
+export async function serveOwn(
+  rooms: ProxyRooms,
+  x: Exchange,
+  channel: Channel,
+  originForm: string,
+): Promise<void> {
   const { flow } = rooms;
   const entry = flow.entry(x, channel, originForm);
   try {
+    await flow.rooms.limits?.arrive(channel.session);
     const [type, text] = read(rooms, x, channel, originForm);
     const body = Buffer.from(text);
     Object.assign(entry.event, { verdict: 'allow', status: 200 });

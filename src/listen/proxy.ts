@@ -168,7 +168,7 @@ export class ProxyListener {
     const rest = found?.[2] ?? '';
     const originForm = rest.startsWith('/') ? rest : `/${rest}`;
     const channel: Channel = { session, scheme: 'http', ...authority };
-    if (isOwn(channel)) return serveOwn(this.#rooms, x, channel, originForm);
+    if (isOwn(channel)) return void serveOwn(this.#rooms, x, channel, originForm);
     // As long as it is under way it ends with its session, as a tunnel does.
     const request: Tunnel = {
       session: session.session,

@@ -127,6 +127,25 @@ describe('requests per second', () => {
     expect(answers.filter(answer => answer === 'rate_limited').length).toBeGreaterThanOrEqual(8 - more);
   });
 
+  test('the pages of the gate itself count, too', async () => {
+    const place = await open({ limits: { requests_per_second: 1, burst: 2 } });
+    const { port, authorization } = place.session.proxy;
+    const from = performance.now();
+    const peer = await dial(port);
+    const head = `GET http://stubgate.invalid/ca.pem HTTP/1.1\r\nHost: stubgate.invalid\r\nProxy-Authorization: ${authorization}\r\n\r\n`;
+    await peer.send(head.repeat(10));
+    const replies: Reply[] = [];
+    while (replies.length < 10) replies.push(await readReply(peer));
+    const more = Math.floor((performance.now() - from) / 1000);
+    peer.cut();
+    expect(replies.slice(0, 2).map(({ status }) => status)).toEqual([200, 200]);
+    const limited = replies.filter(({ status }) => status === 429);
+    expect(limited.length).toBeGreaterThanOrEqual(8 - more);
+    for (const reply of limited) expectLimited(reply);
+    const lines = await place.gate.audit(10);
+    expect(lines.filter(({ reason }) => reason === 'rate_limited')).toHaveLength(limited.length);
+  });
+
   test('streams of HTTP/2 count one by one, on however many connections', async () => {
     const place = await open({ limits: { requests: 5 } });
     const sessions = await Promise.all([1, 2].map(() => openH2(place.session.proxy, place.gate.ca, OTHER)));
