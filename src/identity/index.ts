@@ -60,10 +60,25 @@ function admitted(claim: Claim, session: Session | undefined, sessions: Sessions
   return admit(session, sessions, now);
 }
 
-/** The session, if it is still good. Throws session_revoked, session_expired or state_unavailable. */
+/** A refusal of somebody who proved to be one whose session is over: the audit names it. */
+export class SessionEnded extends Refusal {
+  /** Not to be printed with the error. */
+  readonly #session: Session;
+
+  constructor(code: 'session_revoked' | 'session_expired', session: Session) {
+    super(code);
+    this.#session = session;
+  }
+
+  get session(): Session {
+    return this.#session;
+  }
+}
+
+/** The session, if it is still good. Throws SessionEnded, or Refusal state_unavailable. */
 export function admit(session: Session, { suspended }: Pick<Sessions, 'suspended'>, now: number): Session {
-  if (session.revokedAt !== undefined) throw new Refusal('session_revoked');
-  if (now >= session.expiresAt) throw new Refusal('session_expired');
+  if (session.revokedAt !== undefined) throw new SessionEnded('session_revoked', session);
+  if (now >= session.expiresAt) throw new SessionEnded('session_expired', session);
   if (suspended) throw new Refusal('state_unavailable');
   return session;
 }

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asRefusal, Refusal } from '../errors.ts';
 import type { Channel } from '../flow/target.ts';
 import type { Peer } from '../identity/peer.ts';
-import { authenticate } from '../identity/index.ts';
+import { authenticate, SessionEnded } from '../identity/index.ts';
 import { parseAuthority } from '../policy/host.ts';
 import type { Session } from '../types.ts';
 import { get } from '../fields.ts';
@@ -118,7 +118,7 @@ export class ProxyListener {
       if (who instanceof Promise) void this.#lookedUp(connection, x, who);
       else this.#serve(connection, x, who);
     } catch (thrown) {
-      this.#refuse(x, undefined, asRefusal(thrown));
+      this.#refuse(x, endedOf(thrown), asRefusal(thrown));
     }
   }
 
@@ -130,7 +130,7 @@ export class ProxyListener {
       if (x.done) return this.#refuse(x, session, new Refusal('request_timeout'));
       this.#serve(connection, x, session);
     } catch (thrown) {
-      this.#refuse(x, undefined, asRefusal(thrown));
+      this.#refuse(x, endedOf(thrown), asRefusal(thrown));
     }
   }
 
@@ -196,3 +196,7 @@ export class ProxyListener {
     if (this.#rooms.sessions.suspended) this.#tunnels.destroy();
   }
 }
+
+/** The session that a refusal is of, though it is over. */
+const endedOf = (thrown: unknown): Session | undefined =>
+  thrown instanceof SessionEnded ? thrown.session : undefined;

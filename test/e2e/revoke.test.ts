@@ -43,3 +43,19 @@ test('revoking a session ends its open tunnels within a second, and nobody elseâ
   expect(reply.headers).toContainEqual(['stubgate-reason', 'session_revoked']);
   bystander.cut();
 });
+
+test('the audit names the session that a refused credential was of, and none for one that is not known', async () => {
+  const { gate, session } = await sandbox({ rules: [{ name: 'slow', hosts: [HOST] }] });
+  await gate.revoke(session.id);
+  const tampered = session.proxy.authorization.replace(/.{6}$/, 'AAAAAA');
+  for (const authorization of [session.proxy.authorization, tampered]) {
+    const { peer, reply } = await connect({ ...session.proxy, authorization }, `${HOST}:443`); // oxlint-disable-line no-await-in-loop -- one after the other
+    expect(reply.status).toBe(407);
+    peer.cut();
+  }
+  const lines = await gate.audit(2);
+  expect(lines).toMatchObject([
+    { reason: 'session_revoked', session: session.id },
+    { reason: 'unauthenticated', session: null },
+  ]);
+});
