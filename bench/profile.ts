@@ -1,15 +1,22 @@
-// Where the gate's time goes: `node bench/profile.ts [--work keepalive16] [--seconds 8] [--gate dist/main.js]`.
 import { chmodSync, mkdirSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
 import { build, load, moveSelf, OUT, route } from './loadgen.ts';
 import { twoCores } from './machine.ts';
 import { DOMAIN, PATHS, startOrigin } from './origin.ts';
 import { BUILT, stubgate } from './peers/stubgate.ts';
 import { cleanUpAtExit, removeAtExit } from './processes.ts';
 import { layOut } from './report.ts';
+import { misused, optionsOf } from './usage.ts';
 import { NAME_PATTERN, NEW_NAMES, WORKS } from './works.ts';
+
+const HELP = `Where the gate's time goes, by room and by function.
+
+npx node bench/profile.ts [options]
+  --work NAME     ${WORKS.map(({ name }) => name).join(', ')} (keepalive16)
+  --seconds N     how long it is watched (8)
+  --gate FILE     the built gate (dist/main.js)
+  --help`;
 
 /** What V8 writes (Profiler.Profile of the inspector protocol). Times in µs. */
 interface CpuProfile {
@@ -27,15 +34,12 @@ interface ProfileNode {
 
 const SHOWN = 40;
 
-const { values } = parseArgs({
-  options: {
-    work: { type: 'string', default: 'keepalive16' },
-    seconds: { type: 'string', default: '8' },
-    gate: { type: 'string', default: BUILT },
-  },
+const values = optionsOf(HELP, {
+  work: { type: 'string', default: 'keepalive16' },
+  seconds: { type: 'string', default: '8' },
+  gate: { type: 'string', default: BUILT },
 });
-const work = WORKS.find(({ name }) => name === values.work);
-if (!work) throw new Error(`--work: one of ${WORKS.map(({ name }) => name).join(', ')}`);
+const work = WORKS.find(({ name }) => name === values.work) ?? misused(HELP, `no work ${values.work}`);
 
 const isOwn = ({ callFrame }: ProfileNode): boolean => callFrame.url.includes('/dist/');
 

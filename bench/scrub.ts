@@ -1,11 +1,16 @@
-// Throughput of the scrubber on one core: MB/s by corpus and number of secrets, and the cost of one small body.
-// `node bench/scrub.ts [--corpus 'plain JSON'] [--json]`; --corpus may be there more than once, --json prints MB/s alone.
 import { createHash } from 'node:crypto';
-import { parseArgs } from 'node:util';
 import { Patterns } from '../src/scrub/patterns.ts';
 import { Scrubber } from '../src/scrub/scrubber.ts';
 import { Secret } from '../src/secret.ts';
 import type { Sink } from '../src/types.ts';
+import { misused, optionsOf } from './usage.ts';
+
+const HELP = `Throughput of the scrub on one core: MB/s by corpus and number of secrets, and the cost of one small body.
+
+npx node bench/scrub.ts [options]
+  --corpus NAME   one of them, may be there more than once (all)
+  --json          MB/s alone
+  --help`;
 
 const CHUNK = 64 * 1024;
 const CORPUS_BYTES = 8 * 1024 * 1024;
@@ -124,16 +129,18 @@ const body = Buffer.from(
   ),
 );
 
-const { values } = parseArgs({
-  options: { corpus: { type: 'string', multiple: true }, json: { type: 'boolean', default: false } },
+const values = optionsOf(HELP, {
+  corpus: { type: 'string', multiple: true },
+  json: { type: 'boolean', default: false },
 });
 const chosen = values.corpus ?? Object.keys(corpora);
+if (!chosen.every(name => Object.hasOwn(corpora, name)))
+  misused(HELP, `--corpus: one of ${Object.keys(corpora).join(', ')}`);
 const compiled = SECRET_COUNTS.map(count => new Patterns(secrets(count)));
 
 /** MB/s for each number of secrets. */
 function speeds(name: string): number[] {
-  const corpus = corpora[name]?.();
-  if (!corpus) throw new Error(`--corpus: one of ${Object.keys(corpora).join(', ')}`);
+  const corpus = (corpora[name] as () => Buffer)();
   return compiled.map(patterns => megabytesPerSecond(patterns, corpus));
 }
 

@@ -9,9 +9,34 @@ export interface FuzzTarget {
 
 const MODULES = ['./h1.ts', './h2.ts', './policy.ts', './scrub.ts', './websocket.ts'];
 
-const { values } = parseArgs({
-  options: { seconds: { type: 'string', default: '10' }, only: { type: 'string' } },
-});
+const HELP = `Feeds what no client and no server would send to parts of the gate, and to a whole one.
+
+npm run fuzz -- [options]
+  --seconds N     for each target (10)
+  --only NAME     one of ${MODULES.map(module => module.slice(2, -3)).join(', ')}
+  --help
+
+FUZZ_SEED=N begins with that input, as a finding tells it. Exit 0: nothing was found; 1: findings; 2: wrong usage.`;
+
+function parse() {
+  try {
+    const options = {
+      seconds: { type: 'string', default: '10' },
+      only: { type: 'string' },
+      help: { type: 'boolean' },
+    } as const;
+    return parseArgs({ options }).values;
+  } catch (error) {
+    console.error(`${(error as Error).message}\n\n${HELP}`);
+    return process.exit(2);
+  }
+}
+
+const values = parse();
+if (values.help) {
+  console.log(HELP);
+  process.exit(0);
+}
 const targets = await Promise.all(MODULES.map(async module => (await import(module)) as FuzzTarget));
 const chosen = targets.filter(target => values.only === undefined || target.name === values.only);
 if (chosen.length === 0) {
