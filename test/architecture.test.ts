@@ -123,14 +123,19 @@ test('no function is written where it is assigned to a property, wherever exchan
     'listen',
     'audit',
     'policy',
+    'identity',
+    'intercept',
+    'capture',
   ]);
   const written =
-    /[.\]](?:#?\w+)?\s*(?:\?\?|\|\||&&)?=\s*(?:async\b\s*)?(?:function\b|(?:\([^()]*\)|\w+)(?:\s*:\s*[^=;{}]+)?\s*=>)/g;
+    /[.\]](?:#?\w+)?\s*(?:\?\?|\|\||&&)?=\s*(?:async\b\s*)?(?:function\b|(?:<[^=;>]*>\s*)?(?:\((?:[^()]|\([^()]*\))*\)|\w+)(?:\s*:\s*[^=;{}]+)?\s*=>)/g;
   for (const sample of [
     'a.b = () => 1',
     'this.#b ??= async x =>\n 1',
     'a[0] = function () {}',
     'a.b = (c: D): E => {',
+    'a.b = (c: (d: D) => E, f = g()) => 1',
+    'a.b = async <T>(c: T) => 1',
   ])
     expect(sample).toMatch(new RegExp(written.source));
   const found = all

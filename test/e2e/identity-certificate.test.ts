@@ -394,6 +394,8 @@ describe('a client certificate', () => {
     await scene.gate.revoke(id);
     expect(await who(peer)).toBe('407 session_revoked');
     expect(await who(await scene.open(client))).toBe('407 session_revoked');
+    const refused = (await scene.gate.audit(3)).slice(-2);
+    expect(refused).toMatchObject(Array.from({ length: 2 }, () => ({ status: 407, session: id })));
   });
 
   test('is asked for anew by a connection that was there before a reload', async () => {

@@ -113,6 +113,30 @@ test('what is looked for is compiled anew only where it is another', async () =>
   expect(next(keyring, { ...profile, placements })).not.toBe(patterns);
 });
 
+test('after a reload a profile’s own secrets are looked for, under their own names, though none was read again', async () => {
+  const all = [sources('same'), sources('same', 'gitlab'), sources('other', 'third')];
+  const read = ({ id }: { id: string }) => Promise.resolve(new Secret('', `sesame-of-${id}`));
+  const credentials = new Map(all.flatMap(one => [...one.credentials]));
+  vaulted.reconfigure({ credentials, vaults: new Map([['v', { read }]]) });
+  await Promise.all([...credentials.keys()].map(async name => vaulted.get(name)));
+  const { version } = vaulted;
+  // One whose stubs are of no credential, so that nothing else tells the profiles apart.
+  const anyone = sessionOf({});
+  for (const [names, other, same] of [
+    [['github'], undefined, 'github'],
+    [['gitlab'], undefined, 'gitlab'],
+    [['gitlab', 'third'], 'third', 'gitlab'],
+    [['third', 'github'], 'third', 'github'],
+    [['third'], 'third', undefined],
+  ] as const) {
+    keyring = new Keyring(rooms(), [], log, keyring);
+    const patterns = keyring.patterns({ ...profile, credentials: names, vaulted: names }, anyone);
+    expect(patterns.find(Buffer.from('sesame-of-other'))?.name).toBe(other);
+    expect(patterns.find(Buffer.from('sesame-of-same'))?.name).toBe(same);
+  }
+  expect(vaulted.version).toBe(version);
+});
+
 test('what is read for another profile compiles nothing anew', async () => {
   await open();
   const patterns = keyring.patterns(profile, session);

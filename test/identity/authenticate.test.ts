@@ -1,6 +1,7 @@
+import { inspect } from 'node:util';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Refusal } from '../../src/errors.ts';
-import { authenticate, type Sessions } from '../../src/identity/index.ts';
+import { authenticate, SessionEnded, type Sessions } from '../../src/identity/index.ts';
 import { MemorySessions } from '../../src/state/memory.ts';
 import type { Session } from '../../src/types.ts';
 
@@ -105,6 +106,17 @@ describe('authenticate', () => {
     expect(refusal(header, session.expiresAt).code).toBe('session_expired');
     sessions.sweep(session.expiresAt);
     expect(refusal(header, session.expiresAt).code).toBe('session_expired');
+  });
+
+  it.each<[string, () => unknown]>([
+    ['expired', () => refusal(`Bearer ${token}`, session.expiresAt)],
+    ['was revoked', () => (sessions.revoke(session.session), refusal(`Bearer ${token}`))],
+  ])('says whose session %s, and prints nothing of it', (_, refused) => {
+    const thrown = refused() as SessionEnded;
+    expect(thrown).toBeInstanceOf(SessionEnded);
+    expect(thrown.session).toBe(session);
+    expect(inspect(thrown, { showHidden: true, depth: 9 })).not.toContain(session.tokenHash);
+    expect(JSON.stringify(thrown)).not.toContain(session.tokenHash);
   });
 
   it('refuses a revoked session, even after it would have expired', () => {

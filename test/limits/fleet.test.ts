@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { openAuthority } from '../../src/intercept/ca.ts';
+import { ownPage } from '../e2e/identity.ts';
 import { closing } from '../e2e/scene.ts';
 import { type LocalGate, startTestGate, type TestSession } from '../support/gate.ts';
 import { connect, header, readReply, request, type Reply, wrapTls } from '../support/raw-client.ts';
@@ -132,6 +133,19 @@ describe.skipIf(!hasRedis)('two gates on one Redis', () => {
     const passed = replies.filter(({ status }) => status === 200).length;
     expect(passed).toBeLessThanOrEqual(20 + Math.ceil(10 * seconds));
     expect(passed).toBeGreaterThanOrEqual(15);
+  });
+
+  test('share a rate that the pages of the gate itself take of, too', async () => {
+    const fleet = await openFleet({ requests_per_second: 1, burst: 5 });
+    const from = performance.now();
+    const page = async (_: unknown, i: number) => {
+      const { port, authorization } = at(fleet, i);
+      return codeOf(await ownPage(port, authorization));
+    };
+    const codes = await Promise.all(Array.from({ length: 30 }, page));
+    const more = Math.ceil((performance.now() - from) / 1000);
+    expect(codes.filter(code => code === '200').length).toBeLessThanOrEqual(5 + more);
+    expect(new Set(codes)).toEqual(new Set(['200', 'rate_limited']));
   });
 
   test('share tunnels: no more are open than may be, wherever', async () => {

@@ -20,7 +20,7 @@ function metered() {
   const sink = new Metered(meter, next, ({ code }) => seen.push(code));
   const write = (text: string): boolean => sink.write(Buffer.from(text));
   const settle = (): Promise<void> => new Promise(resolve => setImmediate(resolve));
-  return { sink, seen, pays, write, settle };
+  return { sink, next, seen, pays, write, settle };
 }
 
 test('chunks and the end wait, in their order, for what is before them', async () => {
@@ -56,4 +56,17 @@ test('what is paid for after the body was cut does not go on', async () => {
   pays[0]?.paid();
   await settle();
   expect(seen).toEqual(['abort: cut']);
+});
+
+test('room behind it is told, but not as long as a chunk is not paid for', async () => {
+  const { sink, next, seen, pays, write, settle } = metered();
+  sink.onDrain = () => seen.push('room');
+  next.onDrain?.();
+  expect(seen).toEqual(['room']);
+  write('a');
+  next.onDrain?.();
+  expect(seen).toEqual(['room']);
+  pays[0]?.paid();
+  await settle();
+  expect(seen).toEqual(['room', 'a', 'room']);
 });

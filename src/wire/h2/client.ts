@@ -9,7 +9,7 @@ import {
 import type { Socket } from 'node:net';
 import type { RawHeaders, Sink } from '../../types.ts';
 import { type ClientHandlers, NONE } from '../client.ts';
-import { type ClientLimits, WIRE_LIMITS } from '../limits.ts';
+import { type ClientLimits, LINGER_MS, WIRE_LIMITS } from '../limits.ts';
 import { keepCalm } from './calm.ts';
 import { headOf } from './fields.ts';
 import { Request, type RequestOwner } from './request.ts';
@@ -47,6 +47,7 @@ const CONNECTION_WINDOW = 1024 * 1024;
 /** The upstream's leg in HTTP/2 (RFC 9113): many requests at a time on one connection. The socket is secured already. */
 export class Http2ClientConnection implements RequestOwner {
   readonly #session: ClientHttp2Session;
+  readonly #socket: Socket;
   readonly #limits: ClientLimits;
   readonly #vigil: Vigil;
   readonly #requests = new Crowd<Request>();
@@ -57,8 +58,11 @@ export class Http2ClientConnection implements RequestOwner {
   readonly settled: Promise<void>;
   /** performance.now() when the last request ended. */
   #idleSince = performance.now();
+  /** performance.now() when a sweep found it over. */
+  #overSince: number | undefined;
 
   constructor(socket: Socket, limits: ClientLimits, events: Http2ClientEvents) {
+    this.#socket = socket;
     this.#limits = limits;
     const session = connect('https://upstream.invalid', optionsOf(limits, socket));
     this.#session = session;
@@ -152,12 +156,24 @@ export class Http2ClientConnection implements RequestOwner {
 
   /** Enforces the time limits; called about twice a second. `now`: performance.now(). */
   sweep(now: number): void {
+    if (this.#lingers(now)) {
+      this.#socket.destroy();
+      return;
+    }
     // node:http2 does not read while a write is under way: silence proves less then.
     const isSending = [...this.#requests].some(request => request.isSending);
     const silentMs = this.#session.closed && !isSending ? PARTING_MS : SILENT_MS;
     if (this.#vigil.isVain(now, this.#requests.size > 0, silentMs))
       this.#session.destroy(new Error('the upstream gives no sign of life'));
     for (const request of this.#requests) request.sweep(now);
+  }
+
+  /** It is over, but the peer takes nothing, or never closes its side: node:http2 would wait for that for ever. */
+  #lingers(now: number): boolean {
+    const isOver = this.#session.closed && this.#requests.size === 0;
+    if (!isOver && !this.#session.destroyed) return false;
+    this.#overSince ??= now;
+    return now - this.#overSince > (this.#socket.writableFinished ? LINGER_MS : this.#limits.bodyIdleMs);
   }
 
   /**

@@ -35,8 +35,8 @@ interface Scene {
   readonly socket: net.Socket;
 }
 
-async function scene(): Promise<Scene> {
-  const server = net.createServer();
+async function scene(options: net.ServerOpts = {}): Promise<Scene> {
+  const server = net.createServer(options);
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const accepted = once(server, 'connection');
@@ -326,5 +326,37 @@ test('an upstream that is slow to take a body behind its GOAWAY has as long as a
   for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate); // oxlint-disable-line no-await-in-loop
   expect(over).toBe(false);
   connection.sweep(start + 41_000);
+  await closed;
+});
+
+test('an upstream that never closes its side does not keep a connection that is over', async () => {
+  const { connection, peer, closed } = await scene({ allowHalfOpen: true });
+  connection.close();
+  expect(await peer.ended).toMatchObject({ how: 'end' });
+  const start = performance.now();
+  for (const ms of [0, 1500]) connection.sweep(start + ms);
+  await closed;
+});
+
+test('an upstream that takes nothing any more does not keep a connection that is given up', async () => {
+  const { connection, peer, closed } = await scene();
+  const window = frame(SETTINGS, 0, 0, Buffer.concat([Buffer.from([0, 4]), u32(2 ** 31 - 1)]));
+  await peer.send(Buffer.concat([window, frame(WINDOW_UPDATE, 0, 0, u32(2 ** 30))]));
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  const { promise: failed, resolve: fail } = Promise.withResolvers<Refusal>();
+  const sink = connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: fail,
+  });
+  await peer.until(frame(SETTINGS, ACK, 0).toString('latin1'));
+  peer.socket.pause();
+  // More than the kernel holds for a peer that does not read.
+  sink.write(Buffer.alloc(32 * 1024 * 1024));
+  for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate); // oxlint-disable-line no-await-in-loop
+  const start = performance.now();
+  for (const ms of [0, 30_500, 41_000]) connection.sweep(start + ms);
+  expect((await failed).code).toBe('upstream_unreachable');
+  for (const ms of [41_500, 102_000]) connection.sweep(start + ms);
   await closed;
 });
