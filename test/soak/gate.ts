@@ -30,8 +30,11 @@ export interface Descriptors {
 }
 
 /** Node's flags, as the first line of a program says. */
-const flagsOf = (file: string): string[] =>
-  (readFileSync(file, 'utf8').split('\n', 1)[0] as string).match(/--\S+/g) ?? [];
+function flagsOf(file: string): string[] {
+  const flags = readFileSync(file, 'utf8').split('\n', 1)[0]?.match(/--\S+/g);
+  if (!flags) throw new Error(`${file} names no flags of Node in its first line`);
+  return flags;
+}
 
 /** `stubgate start` of dist/, in a process of its own. */
 export class GateProcess {
@@ -78,7 +81,7 @@ export class GateProcess {
   /** Its worker processes, if it has any. */
   get workers(): number[] {
     const children = ifThere(`/proc/${this.#pid}/task/${this.#pid}/children`) ?? '';
-    return children.split(' ').filter(Boolean).map(Number);
+    return children.split(' ').filter(Boolean).map(Number).filter(isAlive);
   }
 
   get #pid(): number {
@@ -140,7 +143,7 @@ export class GateProcess {
     if (!existsSync(file)) return undefined;
     writeFileSync(file, '');
     for (let tries = 0; tries * 50 < ANSWER_MS; tries++) {
-      if (!existsSync(`/proc/${pid}`)) return undefined;
+      if (!isAlive(pid)) return undefined;
       if (tries === 0) process.kill(pid, 'SIGUSR2');
       await delay(50); // oxlint-disable-line no-await-in-loop -- it is asked once
       if (statSync(file).size > 0) return JSON.parse(readFileSync(file, 'utf8')) as Inside;
@@ -204,6 +207,9 @@ function targetsOf(pid: number): string[] {
     return []; // Ended while we looked.
   }
 }
+
+/** There, and no zombie, which a killed worker is until it was waited for. */
+const isAlive = (pid: number): boolean => /^State:\s+[^ZX]/m.test(ifThere(`/proc/${pid}/status`) ?? '');
 
 function ifThere(file: string): string | undefined {
   try {
