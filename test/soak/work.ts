@@ -208,9 +208,10 @@ async function webSocket(place: Place): Promise<Outcome> {
   try {
     await peer.send(handshake(H1_HOST, `/s/ws/${id}`, [`Authorization: ${stub}`]));
     const reply = await readReply(peer);
-    ledger.answered(id);
-    if (reply.status !== 101)
+    if (reply.status !== 101) {
+      ledger.answered(id);
       return judge('ws', id, { ...reply, reason: header(reply, 'stubgate-reason') }, place);
+    }
     for (const text of ['credential', `hello ${id}`, 'x'.repeat(5000), 'credential']) {
       await peer.send(frame(TEXT, text, { mask: true }));
       const { data } = await readMessage(peer);
@@ -221,7 +222,10 @@ async function webSocket(place: Place): Promise<Outcome> {
     if (secrets.in(peer.received).length > 0)
       return { kind: 'wrong', detail: `A SECRET reached the sandbox in WebSocket ${id}` };
     await peer.send(frame(8, Buffer.from([3, 0xe8]), { mask: true }));
+    await readMessage(peer);
     await peer.end();
+    // Its line comes at its end: a worker that is killed before that leaves none.
+    ledger.answered(id);
     return RIGHT;
   } catch (error) {
     return broken(sandbox, peer, error);
