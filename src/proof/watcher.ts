@@ -121,7 +121,7 @@ class Watcher {
   #started(process: Process): void {
     const { pid } = process;
     const command = quietly(() => argumentsOf(pid));
-    const environment = quietly(() => environmentOf(pid));
+    const { environment, isDenied } = readEnvironment(pid);
     const key = JSON.stringify([command, environment]);
     if (!command || this.#commands.get(pid) === key) return;
     this.#commands.set(pid, key);
@@ -130,7 +130,7 @@ class Watcher {
       this.#lookAt(argument, 'command line', `${name}: argument ${i}`);
     for (const one of environment ?? [])
       this.#lookAt(one, 'environment', `${name}: variable ${one.split('=', 1)[0]}`);
-    if (!environment) this.#cannot(process, 'its environment may not be read');
+    if (isDenied) this.#cannot(process, 'its environment may not be read');
   }
 
   #lookThroughMemory(ours: readonly Process[]): void {
@@ -150,8 +150,7 @@ class Watcher {
           for (const one of found) this.#leakInMemory(process, one);
         }
       } catch (thrown) {
-        const { code } = thrown as NodeJS.ErrnoException;
-        if (code === 'EACCES' || code === 'EPERM') this.#cannot(process, 'its memory may not be read');
+        if (isForbidden(thrown)) this.#cannot(process, 'its memory may not be read');
       }
     }
   }
@@ -181,6 +180,20 @@ class Watcher {
     // One that ended has nothing left to look at.
     if (!isAlive(process.pid)) return;
     this.#unseen.set(`${process.pid} ${why}`, { what: nameOf(process), why });
+  }
+}
+
+/** ESRCH is what a process gives that is about to end: it has no memory any more, and nothing in it. */
+function isForbidden(thrown: unknown): boolean {
+  const { code } = thrown as NodeJS.ErrnoException;
+  return code === 'EACCES' || code === 'EPERM';
+}
+
+function readEnvironment(pid: number): { readonly environment?: string[]; readonly isDenied: boolean } {
+  try {
+    return { environment: environmentOf(pid), isDenied: false };
+  } catch (thrown) {
+    return { isDenied: isForbidden(thrown) };
   }
 }
 
