@@ -43,6 +43,17 @@ export function descendants(all: readonly Process[], roots: ReadonlySet<number>)
   return found;
 }
 
+/** The one with the most ancestors among them: the likeliest to be inside of what the others set up. */
+export function innermost(some: readonly Process[]): Process | undefined {
+  const parents = new Map(some.map(({ pid, parent }) => [pid, parent]));
+  const depth = ({ pid }: Process): number => {
+    let above = 0;
+    for (let at = parents.get(pid); at !== undefined && above < some.length; at = parents.get(at)) above++;
+    return above;
+  };
+  return some.toSorted((a, b) => depth(b) - depth(a))[0];
+}
+
 /** `NAME=value` of the environment that it was started with. Throws if it may not be read. */
 export function environmentOf(pid: number): string[] {
   return listed(readFileSync(`/proc/${pid}/environ`));

@@ -9,6 +9,7 @@ import {
   commandOf,
   descendants,
   environmentOf,
+  innermost,
   isAlive,
   openFiles,
   type Process,
@@ -75,13 +76,14 @@ class Watcher {
     this.#lookThroughFolders(ours);
   }
 
-  /** As the processes see them (proc_pid_root(5)); the last one that was started is the likeliest to be inside. */
+  /** As the processes see them (proc_pid_root(5)). Numbers of processes tell no order: they begin anew at some time. */
   #lookThroughFolders(ours: readonly Process[]): void {
     const now = performance.now();
-    const last = ours.at(-1);
-    if (!last || now - this.#foldersAt < MEMORY_MS) return;
+    if (now - this.#foldersAt < MEMORY_MS) return;
+    const inside = innermost(ours);
+    if (!inside) return;
     this.#foldersAt = now;
-    const root = `/proc/${last.pid}/root`;
+    const root = `/proc/${inside.pid}/root`;
     const folders = this.#order.ownFolders.map(folder => `${root}${folder}`);
     for (const path of writtenSince(folders, this.#since).files) {
       const stats = quietly(() => statSync(path));
