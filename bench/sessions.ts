@@ -3,7 +3,6 @@ import { existsSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
-import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Redis } from 'ioredis';
@@ -16,6 +15,7 @@ import type { SessionOptions } from '../src/state/session.ts';
 import type { Session } from '../src/types.ts';
 import { machine } from './machine.ts';
 import { cleanUpAtExit, freePort, removeAtExit, startGroup } from './processes.ts';
+import { misused, optionsOf } from './usage.ts';
 
 const HELP = `What many sessions cost: in the memory of one gate, and in a Redis that two gates share.
 
@@ -28,10 +28,7 @@ const AT_ONCE = 64;
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const SERVER = '/usr/bin/redis-server';
 
-const { values } = parseArgs({
-  options: { count: { type: 'string', default: `${MAX_SESSIONS}` }, help: { type: 'boolean' } },
-});
-const count = Number(values.count);
+const count = Number(optionsOf(HELP, { count: { type: 'string', default: `${MAX_SESSIONS}` } }).count);
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -175,10 +172,7 @@ async function revocations(one: RedisSessions, two: RedisSessions, ids: readonly
   say('  99 of 100', took[Math.floor(took.length * 0.99)] as number, 'ms');
 }
 
-if (values.help || !(count >= 1 && count <= MAX_SESSIONS)) {
-  console.log(HELP);
-  process.exit(values.help ? 0 : 2);
-}
+if (!(count >= 1 && count <= MAX_SESSIONS)) misused(HELP, `--count: 1 to ${MAX_SESSIONS}`);
 cleanUpAtExit();
 console.log(machine());
 inMemory();

@@ -54,9 +54,17 @@ export function innermost(some: readonly Process[]): Process | undefined {
   return some.toSorted((a, b) => depth(b) - depth(a))[0];
 }
 
-/** `NAME=value` of the environment that it was started with. Throws if it may not be read. */
+/**
+ * `NAME=value` of the environment that it was started with; none of one that is about to end, and has no memory any more
+ * (ESRCH, while it is still there). Throws if it may not be read.
+ */
 export function environmentOf(pid: number): string[] {
-  return listed(readFileSync(`/proc/${pid}/environ`));
+  try {
+    return listed(readFileSync(`/proc/${pid}/environ`));
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ESRCH') return [];
+    throw thrown;
+  }
 }
 
 export function argumentsOf(pid: number): string[] {

@@ -80,7 +80,7 @@ class Watcher {
   #lookThroughFolders(ours: readonly Process[]): void {
     const now = performance.now();
     if (now - this.#foldersAt < MEMORY_MS) return;
-    const inside = innermost(ours);
+    const inside = innermost(ours.filter(({ pid }) => isAlive(pid)));
     if (!inside) return;
     this.#foldersAt = now;
     const root = `/proc/${inside.pid}/root`;
@@ -123,7 +123,7 @@ class Watcher {
   #started(process: Process): void {
     const { pid } = process;
     const command = quietly(() => argumentsOf(pid));
-    const { environment, isDenied } = readEnvironment(pid);
+    const environment = quietly(() => environmentOf(pid));
     const key = JSON.stringify([command, environment]);
     if (!command || this.#commands.get(pid) === key) return;
     this.#commands.set(pid, key);
@@ -132,7 +132,7 @@ class Watcher {
       this.#lookAt(argument, 'command line', `${name}: argument ${i}`);
     for (const one of environment ?? [])
       this.#lookAt(one, 'environment', `${name}: variable ${one.split('=', 1)[0]}`);
-    if (isDenied) this.#cannot(process, 'its environment may not be read');
+    if (!environment) this.#cannot(process, 'its environment may not be read');
   }
 
   #lookThroughMemory(ours: readonly Process[]): void {
@@ -152,7 +152,8 @@ class Watcher {
           for (const one of found) this.#leakInMemory(process, one);
         }
       } catch (thrown) {
-        if (isForbidden(thrown)) this.#cannot(process, 'its memory may not be read');
+        const { code } = thrown as NodeJS.ErrnoException;
+        if (code === 'EACCES' || code === 'EPERM') this.#cannot(process, 'its memory may not be read');
       }
     }
   }
@@ -182,20 +183,6 @@ class Watcher {
     // One that ended has nothing left to look at.
     if (!isAlive(process.pid)) return;
     this.#unseen.set(`${process.pid} ${why}`, { what: nameOf(process), why });
-  }
-}
-
-/** ESRCH is what a process gives that is about to end: it has no memory any more, and nothing in it. */
-function isForbidden(thrown: unknown): boolean {
-  const { code } = thrown as NodeJS.ErrnoException;
-  return code === 'EACCES' || code === 'EPERM';
-}
-
-function readEnvironment(pid: number): { readonly environment?: string[]; readonly isDenied: boolean } {
-  try {
-    return { environment: environmentOf(pid), isDenied: false };
-  } catch (thrown) {
-    return { isDenied: isForbidden(thrown) };
   }
 }
 

@@ -307,18 +307,23 @@ describe('stubgate verify -- CMD', () => {
     expect(ran.stdout).not.toContain(SECRET);
   });
 
-  needs('bwrap')('looks into the folders that an isolated sandbox has of its own', async () => {
-    const { cwd, env } = project();
-    writeFileSync(join(cwd, 'script'), `echo ${SECRET} >/tmp/notes; sleep 4`);
-    const where = { cwd, env: { ...env, STUBGATE_TEST_TOKEN: SECRET } };
-    const ran = await stubgate(where, 'verify', '--real', '--isolate', '--json', '--', 'sh', 'script');
-    expect(told(ran).program.leaks).toContainEqual({
-      credential: 'env:STUBGATE_TEST_TOKEN',
-      kind: 'file',
-      place: 'file /tmp/notes of the sandbox, offset 0',
-      spelling: 'as it is',
+  const ends = [
+    ['', 'sleep 4'],
+    [', though a process that has ended is left lying about in it', `sh -c 'true & exec sleep 4'`],
+  ] as const;
+  for (const [what, end] of ends)
+    needs('bwrap')(`looks into the folders that an isolated sandbox has of its own${what}`, async () => {
+      const { cwd, env } = project();
+      writeFileSync(join(cwd, 'script'), `echo ${SECRET} >/tmp/notes; ${end}`);
+      const where = { cwd, env: { ...env, STUBGATE_TEST_TOKEN: SECRET } };
+      const ran = await stubgate(where, 'verify', '--real', '--isolate', '--json', '--', 'sh', 'script');
+      expect(told(ran).program.leaks).toContainEqual({
+        credential: 'env:STUBGATE_TEST_TOKEN',
+        kind: 'file',
+        place: 'file /tmp/notes of the sandbox, offset 0',
+        spelling: 'as it is',
+      });
     });
-  });
 
   needs('bwrap')('tries each way out of an isolated sandbox from inside, and all are closed', async () => {
     const ran = await stubgate(

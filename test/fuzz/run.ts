@@ -1,4 +1,4 @@
-import { parseArgs } from 'node:util';
+import { misused, optionsOf } from '../../bench/usage.ts';
 
 /** One thing to fuzz, a module of this folder. */
 export interface FuzzTarget {
@@ -18,33 +18,17 @@ npm run fuzz -- [options]
 
 FUZZ_SEED=N begins with that input, as a finding tells it. Exit 0: nothing was found; 1: findings; 2: wrong usage.`;
 
-function parse() {
-  try {
-    const options = {
-      seconds: { type: 'string', default: '10' },
-      only: { type: 'string' },
-      help: { type: 'boolean' },
-    } as const;
-    return parseArgs({ options }).values;
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`);
-    return process.exit(2);
-  }
-}
-
-const values = parse();
-if (values.help) {
-  console.log(HELP);
-  process.exit(0);
-}
+const values = optionsOf(HELP, {
+  seconds: { type: 'string', default: '10' },
+  only: { type: 'string' },
+});
+const seconds = Number(values.seconds);
+if (!(seconds > 0)) misused(HELP, '--seconds: a number above 0 was expected');
 const targets = await Promise.all(MODULES.map(async module => (await import(module)) as FuzzTarget));
 const chosen = targets.filter(target => values.only === undefined || target.name === values.only);
-if (chosen.length === 0) {
-  console.error(`no target "${values.only}"; one of ${targets.map(target => target.name).join(', ')}`);
-  process.exit(2);
-}
+if (chosen.length === 0) misused(HELP, `no target "${values.only}"`);
 for (const target of chosen) {
-  const { executions, findings } = await target.run(performance.now() + Number(values.seconds) * 1000);
+  const { executions, findings } = await target.run(performance.now() + seconds * 1000);
   console.log(`${target.name}: ${executions} executions, ${findings.length} findings`);
   for (const finding of findings) console.log(`  ${finding}`);
   if (findings.length > 0) process.exitCode = 1;

@@ -1,6 +1,6 @@
 import { loadavg } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { misused, optionsOf } from '../../bench/usage.ts';
 import { type FaultCounts, harass } from './faults.ts';
 import type { Descriptors, LogLine } from './gate.ts';
 import { Ledger } from './ledger.ts';
@@ -41,34 +41,16 @@ const EXPECTED: readonly { message: RegExp; during?: Fault }[] = [
   { message: /^The upstream (did not answer|cannot be reached)/ },
 ];
 
-function parse() {
-  try {
-    return parseArgs({
-      options: {
-        minutes: { type: 'string', default: '60' },
-        rate: { type: 'string' },
-        sandboxes: { type: 'string', default: '16' },
-        workers: { type: 'string', default: '1' },
-        help: { type: 'boolean' },
-      },
-    }).values;
-  } catch (error) {
-    console.error(`${(error as Error).message}\n\n${HELP}`);
-    return process.exit(2);
-  }
-}
-
-const values = parse();
-if (values.help) {
-  console.log(HELP);
-  process.exit(0);
-}
+const values = optionsOf(HELP, {
+  minutes: { type: 'string', default: '60' },
+  rate: { type: 'string' },
+  sandboxes: { type: 'string', default: '16' },
+  workers: { type: 'string', default: '1' },
+});
 const workers = Number(values.workers);
 const numbers = [values.minutes, values.sandboxes, values.rate ?? '1', workers].map(Number);
-if (numbers.some(number => !(number > 0))) {
-  console.error(`a number above 0 was expected\n\n${HELP}`);
-  process.exit(2);
-}
+if (numbers.some(number => !(number > 0))) misused(HELP, 'a number above 0 was expected');
+
 async function soak(): Promise<number> {
   const findings = new Findings();
   const windows = new Windows();

@@ -79,6 +79,16 @@ function ask(connection: Http2ClientConnection): Asked {
   return { sink, answer };
 }
 
+/** Whose answer nobody looks at. */
+function upload(connection: Http2ClientConnection): Sink {
+  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
+  return connection.send(fields, CHUNKED, {
+    informational: () => undefined,
+    response: () => undefined,
+    failed: () => undefined,
+  });
+}
+
 /** SETTINGS that change nothing: what asks for a sign of life behind a GOAWAY. */
 const QUESTION = frame(SETTINGS, 0, 0);
 /** Type, flags and stream of a PING. */
@@ -149,12 +159,7 @@ test.each<[string, (connection: Http2ClientConnection, sink: Sink) => void]>([
   ['is given up', (connection, sink) => connection.cancel(sink)],
 ])('a request that %s in its body never looks whole to the upstream', async (_, stop) => {
   const { connection, peer } = await scene();
-  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
-  const sink = connection.send(fields, CHUNKED, {
-    informational: () => undefined,
-    response: () => undefined,
-    failed: () => undefined,
-  });
+  const sink = upload(connection);
   sink.write(Buffer.from('half of it'));
   await peer.until('half of it');
   stop(connection, sink);
@@ -276,12 +281,7 @@ test('a connection without a request is neither asked nor given up', async () =>
 
 test('an upload goes on once the upstream takes more', async () => {
   const { connection, peer } = await scene();
-  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
-  const sink = connection.send(fields, CHUNKED, {
-    informational: () => undefined,
-    response: () => undefined,
-    failed: () => undefined,
-  });
+  const sink = upload(connection);
   const drained = new Promise<void>(resolve => (sink.onDrain = resolve));
   // More than a stream takes at first (RFC 9113, section 6.9.2).
   expect(sink.write(Buffer.alloc(100_000))).toBe(false);
@@ -308,12 +308,7 @@ test('a field with a credential is one that no intermediary may index, whatever 
 
 test('an upstream that is slow to take a body behind its GOAWAY has as long as any', async () => {
   const { connection, peer, closed } = await scene();
-  const fields = { method: 'PUT', authority: 'a.test', path: '/', headers: [], sensitive: [] };
-  const sink = connection.send(fields, CHUNKED, {
-    informational: () => undefined,
-    response: () => undefined,
-    failed: () => undefined,
-  });
+  const sink = upload(connection);
   sink.write(Buffer.alloc(100_000));
   await peer.bytes(65_535);
   await peer.send(frame(GOAWAY, 0, 0, Buffer.concat([u32(1), u32(0)])));
