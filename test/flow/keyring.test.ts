@@ -137,6 +137,23 @@ test('after a reload a profile’s own secrets are looked for, under their own n
   expect(vaulted.version).toBe(version);
 });
 
+test('another value of the same name is looked for, however many are remembered', async () => {
+  const found = (): boolean => keyring.patterns(profile, session).find(Buffer.from(value())) !== undefined;
+  await open();
+  expect(found()).toBe(true);
+  // As many, under the same name, in another configuration's place.
+  vaulted = new SecretCache(sources('new'));
+  keyring = new Keyring(rooms(), [], log, keyring);
+  await open();
+  expect([value(), found()]).toEqual(['sesame-new-2', true]);
+  // In one that is rotated for so long that old ones are forgotten.
+  for (let hours = 0; hours < 30; hours++) {
+    vi.setSystemTime(Date.now() + 3_600_000);
+    await open(); // oxlint-disable-line no-await-in-loop -- one after the other
+    expect(found()).toBe(true);
+  }
+});
+
 test('what is read for another profile compiles nothing anew', async () => {
   await open();
   const patterns = keyring.patterns(profile, session);
